@@ -1,0 +1,108 @@
+"""ModelCard <-> checkpoints/*/card.json: all there is to know of a model without loading it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from medgen.atomic import write_json
+from medgen.errors import MedgenError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, what rebuilds it, what it may be asked, and what must not be concluded from it.
+
+    Args:
+        name: `method-subject-size`, the name of its folder.
+        family: a key of `registry.FAMILIES`.
+        title: a few words for a column heading.
+        modality: DICOM modality code.
+        unit: physical unit of the pixels.
+        window: `(low, high)` in `unit`.
+        shape: `(C, H, W)` or `(C, X, Y, Z)` of one image.
+        spacing_mm: size of a pixel along each spatial axis; None where unknown (rescaled X-rays).
+        net: keyword arguments that rebuild the network.
+        weights: file name -> sha256 of each safetensors shard.
+        controls: names of the `Request` fields the model answers to; the app shows a widget for each.
+        labels: the values `Request.label` may take.
+        steps: default network evaluations; None for one-pass models.
+        guidance: default guidance; None where there is none.
+        data: key of `data.DATASETS` it was trained on; None for the untrained.
+        trained: how: images seen, seconds, hardware, precision, commit, ... as the training script wrote it.
+        licence: of the weights.
+        paper: source of the method.
+        limits: one or two sentences: what it cannot do, what must not be concluded.
+        folder: where the card was read from; not part of the file.
+    """
+
+    name: str
+    family: str
+    title: str
+    modality: str
+    unit: str
+    window: tuple[float, float]
+    shape: tuple[int, ...]
+    licence: str
+    limits: str
+    spacing_mm: tuple[float, ...] | None = None
+    net: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    steps: int | None = None
+    guidance: float | None = None
+    data: str | None = None
+    trained: dict[str, Any] = field(default_factory=dict)
+    paper: str = ""
+    folder: Path | None = field(default=None, compare=False)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `folder/card.json` and returns its path."""
+        values = asdict(self)
+        del values["folder"]
+        path = Path(folder) / "card.json"
+        write_json(path, values)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> ModelCard:
+        """Reads a card.json.
+
+        Raises:
+            MedgenError: not JSON, an unknown key, a missing key or a value of the wrong type; says which.
+        """
+        path = Path(path)
+        where = f"{path.parent.name}/{path.name}"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MedgenError(f"{where} cannot be read as JSON ({error}); restore it or delete its folder.") from error
+        if not isinstance(values, dict):
+            raise MedgenError(f"{where} must hold one JSON object.")
+        known = {f.name: f for f in fields(cls) if f.name != "folder"}
+        if unknown := sorted(set(values) - set(known)):
+            raise MedgenError(f"{where} has the unknown key {unknown[0]!r}; known keys: {', '.join(known)}.")
+        required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+        if missing := sorted(required - set(values)):
+            raise MedgenError(f"{where} lacks the key {missing[0]!r}.")
+        for name, value in values.items():
+            expected = _JSON_TYPES[name]
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise MedgenError(f"{where}: {name} must be {expected}, not {value!r}.")
+        tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
+        return cls(**{**values, **tuples, "folder": path.parent})
+
+
+_NONE = type(None)
+_JSON_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("name", "family", "title", "modality", "unit", "licence", "limits", "paper"), str),
+    **dict.fromkeys(("window", "shape", "controls", "labels"), list),
+    **dict.fromkeys(("net", "weights", "trained"), dict),
+    "spacing_mm": (list, _NONE),
+    "steps": (int, _NONE),
+    "guidance": (int, float, _NONE),
+    "data": (str, _NONE),
+}
