@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from medgen.card import ModelCard
@@ -14,7 +14,7 @@ from medgen.image import ImageSet
 MAX_SEED = 2**63 - 1
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - it is a request, not an error
     """Raise it inside `on_step` to end a running `sample()`."""
 
 
@@ -32,6 +32,8 @@ class Request:
         guidance: strength of classifier-free guidance, 1 = none; None = the card's default.
         label: one of `card.labels`; None = unconditional.
         source: the image to translate.
+        towards: a second seed: image i starts from a point on the way from the latent of `seeds[i]` to its latent.
+        mix: how far along that way, 0 to 1; goes with `towards`. A latent walk is several requests.
     """
 
     seeds: tuple[int, ...]
@@ -39,6 +41,8 @@ class Request:
     guidance: float | None = None
     label: str | None = None
     source: ImageSet | None = None
+    towards: int | None = None
+    mix: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything but `source`, as plain JSON values."""
@@ -66,10 +70,10 @@ class Request:
         Raises:
             MedgenError: the model cannot answer it: no or bad seeds, a control it lacks, a value out of range.
         """
-        seeds_ok = all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= MAX_SEED for s in self.seeds)
-        if not self.seeds or not seeds_ok:
+        asked_seeds = (*self.seeds, *(() if self.towards is None else (self.towards,)))
+        if not self.seeds or not all(_is_seed(seed) for seed in asked_seeds):
             raise MedgenError("Seeds must be whole numbers from 0 to 2**63 - 1, at least one.")
-        for control in ("steps", "guidance", "label", "source"):
+        for control in ("steps", "guidance", "label", "source", "towards"):
             if getattr(self, control) is not None and control not in card.controls:
                 raise MedgenError(
                     f"{card.name} takes no {control}; it takes {', '.join(card.controls) or 'only seeds'}."
@@ -84,7 +88,13 @@ class Request:
         guidance = self.guidance if self.guidance is not None else card.guidance
         if guidance is not None and not (math.isfinite(guidance) and 0.0 <= guidance <= 20.0):
             raise MedgenError(f"Guidance must be a number from 0 to 20, not {guidance}.")
-        return Request(self.seeds, steps, guidance, self.label, self.source)
+        if (self.towards is None) != (self.mix is None) or not 0.0 <= (self.mix or 0.0) <= 1.0:
+            raise MedgenError("A latent walk needs both a second seed (towards) and a fraction from 0 to 1 (mix).")
+        return replace(self, steps=steps, guidance=guidance)
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
 
 
 class Generator(Protocol):

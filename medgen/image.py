@@ -94,9 +94,10 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     """One set of all the images of `sets`, which must share modality, unit, window, affine and image shape."""
     first = sets[0]
     for other in sets[1:]:
-        same_place = (first.affine is None) == (other.affine is None) and (
-            first.affine is None or np.allclose(first.affine, other.affine)
-        )
+        if first.affine is None or other.affine is None:
+            same_place = first.affine is other.affine
+        else:
+            same_place = np.allclose(first.affine, other.affine)
         same_kind = (first.modality, first.unit, first.window) == (other.modality, other.unit, other.window)
         if not (same_place and same_kind and first.pixels.shape[1:] == other.pixels.shape[1:]):
             raise MedgenError(f"{first!r} and {other!r} cannot stand in one set: they differ in kind, shape or place.")

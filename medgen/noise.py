@@ -21,7 +21,13 @@ class NoiseGenerator:
         low, high = self.card.window
         # the label shifts the seed, so that a control visibly acts
         key = 0 if request.label is None else 1 + self.card.labels.index(request.label)
-        draws = [np.random.default_rng((seed, key)).uniform(low, high, self.card.shape) for seed in request.seeds]
+
+        def draw(seed: int) -> np.ndarray:
+            return np.random.default_rng((seed, key)).uniform(low, high, self.card.shape)
+
+        draws = [draw(seed) for seed in request.seeds]
+        if request.towards is not None and request.mix is not None:
+            draws = [(1.0 - request.mix) * start + request.mix * draw(request.towards) for start in draws]
         labels = None if request.label is None else (request.label,) * len(request.seeds)
         images = ImageSet(
             np.stack(draws).astype(np.float32), self.card.modality, self.card.unit, self.card.window, labels=labels
