@@ -1,0 +1,273 @@
+"""Readers of the shapes in which chest X-ray sets come: compact archives and the folders people download.
+
+Every reader returns the same thing, a list of `Record` sorted by published file name, and `pixels` decodes one of
+them. A patient is on one side only: an archive's own split column is used as it is, everything else goes by
+patient id.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medgen.errors import MedgenError
+
+SPLITS = ("train", "val", "test")
+_IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+_NORMAL_NAME = re.compile(r"((?:NORMAL2-)?IM-\d+)-\d+(?:-\d+)?")
+_PNEUMONIA_NAME = re.compile(r"(person\d+)_(bacteria|virus)_\d+")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    NotImplementedError,
+    RuntimeError,  # zipfile's word for an encrypted member
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a data set before it is decoded.
+
+    Args:
+        file: the name it has in the published manifest, whatever the layout on this disk.
+        label: one word, or several joined by "|".
+        patient: whose image it is; no patient is in two splits.
+        split: "train", "val" or "test".
+        path: zip member, or path below the folder.
+    """
+
+    file: str
+    label: str
+    patient: str
+    split: str
+    path: str
+
+
+def hash_split(patient: str) -> str:
+    """80/10/10 by patient: the same answer on every machine, whichever other patients are there."""
+    fraction = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
+    return "train" if fraction < 0.8 else "val" if fraction < 0.9 else "test"
+
+
+def on_two_sides(records: Iterable[Record]) -> list[str]:
+    """Patients with images in more than one split, sorted; must be empty."""
+    sides: dict[str, set[str]] = {}
+    for record in records:
+        sides.setdefault(record.patient, set()).add(record.split)
+    return sorted(patient for patient, splits in sides.items() if len(splits) > 1)
+
+
+def read_manifest(path: Path) -> list[Record]:
+    """The rows of a manifest or of an archive's labels.csv: file, label(s), patient and, where published, split.
+
+    Raises:
+        MedgenError: a column is missing or a row is incomplete.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MedgenError(f"The manifest {path.name} cannot be read ({error}); restore it with git.") from error
+    return _rows(text, path.name)
+
+
+def _rows(text: str, where: str) -> list[Record]:
+    reader = csv.DictReader(io.StringIO(text))
+    columns = reader.fieldnames or ()
+    label_column = "labels" if "labels" in columns else "label"
+    if missing := {"file", "patient", label_column} - set(columns):
+        raise MedgenError(f"{where} has no column {min(missing)!r}; download it again.")
+    records = []
+    for row in reader:
+        file, label, patient = (row[name] or "" for name in ("file", label_column, "patient"))
+        split = row["split"] if "split" in columns else hash_split(patient)
+        if not (file and label and patient) or split not in SPLITS:
+            raise MedgenError(
+                f"{where}, line {reader.line_num}: the row of {file or '?'} is broken; download it again."
+            )
+        records.append(Record(file, label, patient, split, file))
+    return sorted(records, key=lambda record: record.file)
+
+
+def archive_records(archive: Path) -> list[Record]:
+    """What a compact archive (uncompressed zip of WebP beside `labels.csv`) holds.
+
+    Raises:
+        MedgenError: not a whole zip, no usable labels.csv, or an image it lists is missing.
+    """
+    opened = _open_zip(archive, _stamp(archive))
+    try:
+        text = opened.read("labels.csv").decode("utf-8")
+    except KeyError:
+        raise MedgenError(f"{archive.name} holds no labels.csv: it is not one of our archives.") from None
+    except _UNREADABLE as error:
+        raise MedgenError(f"labels.csv in {archive.name} is damaged ({error}); download the archive again.") from error
+    records = _rows(text, f"labels.csv in {archive.name}")
+    if absent := {record.path for record in records} - set(opened.namelist()):
+        raise MedgenError(
+            f"{archive.name} lacks {len(absent)} images of its labels.csv, such as {min(absent)}; download it again."
+        )
+    return records
+
+
+def kermany_records(folder: Path, splits: Mapping[str, str], min_side: int = 0) -> list[Record]:
+    """Kermany's `{train,val,test}/{NORMAL,PNEUMONIA}` as Mendeley (no val) and Kaggle ship it.
+
+    The folders' own split is not used: the same patient ids occur in train/ and test/. Equal ids are taken for
+    one patient, whatever the folder or the kind of pneumonia.
+
+    Args:
+        folder: the one that holds train/ and test/.
+        splits: published patient -> split; other patients go by `hash_split`.
+        min_side: images with a shorter side, in pixels, are left out.
+
+    Raises:
+        MedgenError: a class folder is missing, a file has an unexpected name or is no image.
+    """
+    present = [split for split in SPLITS if split != "val" or (folder / split).is_dir()]
+    records: dict[str, Record] = {}
+    for place in (folder / split / kind for split in present for kind in ("NORMAL", "PNEUMONIA")):
+        shown = f"{folder.name}/{place.parent.name}/{place.name}"
+        if not place.is_dir():
+            raise MedgenError(f"The folder {shown} is missing; unpack the download again, all of it.")
+        for path in sorted(place.iterdir()):
+            if path.name.startswith("."):  # .DS_Store and ._names that macOS leaves
+                continue
+            label, patient = _kermany_name(path, shown)
+            if min_side and _shortest_side(path) < min_side:
+                continue
+            file = f"{label}__{path.stem}.webp"
+            split = splits.get(patient) or hash_split(patient)
+            # some copies hold an image in train/ and val/ alike: the first one counts
+            records.setdefault(file, Record(file, label, patient, split, path.relative_to(folder).as_posix()))
+    return [records[file] for file in sorted(records)]
+
+
+def _kermany_name(path: Path, shown: str) -> tuple[str, str]:
+    """The label and the patient that a Kermany file name tells."""
+    if path.suffix.lower() in _IMAGE_SUFFIXES:
+        normal, pneumonia = _NORMAL_NAME.fullmatch(path.stem), _PNEUMONIA_NAME.fullmatch(path.stem)
+        if normal and path.parent.name == "NORMAL":
+            return "normal", normal[1]
+        if pneumonia and path.parent.name == "PNEUMONIA":
+            kind = "bacterial_pneumonia" if pneumonia[2] == "bacteria" else "viral_pneumonia"
+            return kind, pneumonia[1]
+    raise MedgenError(
+        f"{shown}/{path.name} is not named as in version 2 of the Kermany data (NORMAL/IM-0115-0001.jpeg, "
+        "PNEUMONIA/person1_virus_6.jpeg), so its patient is unknown; move it out of the folder."
+    )
+
+
+def chestxray14_records(folder: Path, splits: Mapping[str, str]) -> list[Record]:
+    """ChestX-ray14: `Data_Entry_2017*.csv` beside `images*/`; parts that were not downloaded are left out.
+
+    Args:
+        folder: the one that holds the table.
+        splits: published patient -> split; other patients go by `hash_split`.
+
+    Raises:
+        MedgenError: no table, a column missing, a row that contradicts itself, no images, or one the table lacks.
+    """
+    table = next(iter(sorted(folder.glob("Data_Entry_2017*.csv"))), None)
+    if table is None:
+        raise MedgenError(f"{folder.name} holds no Data_Entry_2017.csv; put the table beside the images folders.")
+    files = {path.name: path.relative_to(folder).as_posix() for path in sorted(folder.glob("images*/**/*.png"))}
+    records = []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            for row in csv.DictReader(lines):
+                name, patient = row["Image Index"], row["Patient ID"].zfill(8)
+                if not name.startswith(f"{patient}_"):
+                    raise MedgenError(f"{table.name} gives {name} to patient {patient}; download the table again.")
+                if (path := files.pop(name, None)) is not None:
+                    label = "|".join(sorted(row["Finding Labels"].split("|")))
+                    split = splits.get(patient) or hash_split(patient)
+                    records.append(Record(f"{name.removesuffix('.png')}.webp", label, patient, split, path))
+    except KeyError as error:
+        raise MedgenError(f"{table.name} has no column {error}; download the table again.") from None
+    except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
+        raise MedgenError(f"{table.name} cannot be read ({error}); download the table again.") from error
+    if files:
+        raise MedgenError(f"{min(files.values())} is not in {table.name}; move it out of the images folders.")
+    if not records:
+        raise MedgenError(f"{folder.name} holds no image of {table.name}; unpack images_*.tar.gz beside the table.")
+    return sorted(records, key=lambda record: record.file)
+
+
+def pixels(source: Path, record: Record, side: int) -> np.ndarray:
+    """One image as `(side, side)` uint8, read-only, kept in memory for the next call.
+
+    Archives hold this size already; images of folders are turned to grey and stretched to a square, antialiased
+    (bilinear: of Pillow's filters the one that best turns our 256-pixel archive into the 128-pixel one).
+
+    Raises:
+        MedgenError: the file is damaged, not 8-bit, or an archive's image is not of this size.
+    """
+    file = source if source.is_file() else source / record.path
+    return _decoded(source, record.path, side, _stamp(file))
+
+
+@lru_cache(maxsize=8192)
+def _decoded(source: Path, member: str, side: int, stamp: tuple[int, int]) -> np.ndarray:
+    in_archive = source.is_file()
+    try:
+        content = _open_zip(source, stamp).read(member) if in_archive else (source / member).read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(("I", "F")):
+                raise MedgenError(f"{member} is not an 8-bit image; convert it with its own window first.")
+            if in_archive and image.size != (side, side):
+                raise MedgenError(f"{member} in {source.name} is {image.size}, not {side} x {side}; check the archive.")
+            grey = image.convert("L")
+    except MedgenError:
+        raise
+    except (KeyError, *_UNREADABLE) as error:
+        raise MedgenError(f"{member} in {source.name} is damaged ({error}); download it again.") from error
+    if grey.size != (side, side):
+        grey = grey.resize((side, side), Image.Resampling.BILINEAR)
+    array = np.array(grey, dtype=np.uint8)
+    array.setflags(write=False)
+    return array
+
+
+def _shortest_side(path: Path) -> int:
+    try:
+        with Image.open(path) as image:
+            return min(image.size)
+    except _UNREADABLE as error:
+        raise MedgenError(f"{path.name} is not a readable image ({error}); download it again.") from error
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What tells a replaced file from the cached one."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MedgenError(f"{path.name} cannot be opened: {error.strerror}.") from error
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4)
+def _open_zip(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MedgenError(
+            f"{archive.name} is not a whole zip file ({error}): cut short or damaged; download it again."
+        ) from error

@@ -1,0 +1,125 @@
+"""One way to evaluate a torch network on a batch, such that no image depends on its neighbours.
+
+Convolution and matrix kernels choose their order of summation from the shape of the batch and from the number of
+threads, so the same image gets other last bits in another batch. On a CPU every image therefore has its own call on
+one thread, and the images, not the kernels, are spread over the cores: exact in any batch, order and number of threads.
+On a GPU every call has the same padded batch shape: exact in any order on one device, 1e-3 of the window against CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from medgen.card import ModelCard
+from medgen.generator import Request
+from medgen.image import ImageSet
+
+GPU_BATCH = 16
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU. `MEDGEN_DEVICE` overrides."""
+    if name := os.environ.get("MEDGEN_DEVICE"):
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _cores() -> int:
+    """CPU cores to use; `MEDGEN_THREADS` overrides."""
+    return int(os.environ.get("MEDGEN_THREADS") or os.cpu_count() or 1)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    # the intra-op thread count is a property of the calling thread: one for each worker, whatever the main thread has
+    return ThreadPoolExecutor(_cores(), "medgen", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def evaluate(network: nn.Module, *inputs: Tensor) -> Tensor:
+    """`network(*inputs)` without gradients, for inputs that share their first axis, the images.
+
+    Args:
+        network: on `device()`, in evaluation mode.
+        inputs: `(N, ...)` each, on the CPU.
+
+    Returns:
+        `(N, ...)` float32 on the CPU.
+    """
+    where = next(network.parameters()).device
+    count = len(inputs[0])
+    size = 1 if where.type == "cpu" else GPU_BATCH
+
+    def call(start: int) -> Tensor:
+        chunk = [tensor[start : start + size] for tensor in inputs]
+        kept = len(chunk[0])
+        padded = [
+            torch.cat([part, part[:1].expand(size - kept, *part.shape[1:])]) if kept < size else part for part in chunk
+        ]
+        with torch.inference_mode():
+            return network(*(part.to(where) for part in padded))[:kept].float().cpu()
+
+    starts = range(0, count, size)
+    parts = list(_pool().map(call, starts)) if where.type == "cpu" else [call(start) for start in starts]
+    return torch.cat(parts)
+
+
+def gaussian(
+    shape: tuple[int, ...], seeds: tuple[int, ...], towards: int | None = None, mix: float | None = None
+) -> Tensor:
+    """Standard normal latents, one a seed; with `towards`, spherically interpolated to that seed's latent.
+
+    The spherical path keeps the norm, so that every point on it is as likely as its ends (White 2016, arXiv:1609.04468).
+
+    Args:
+        shape: of one latent.
+        seeds: N seeds.
+        towards: seed of the far end.
+        mix: fraction of the way, 0 to 1.
+
+    Returns:
+        `(N, *shape)` float32 on the CPU.
+    """
+
+    def draw(seed: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+
+    latents = [draw(seed) for seed in seeds]
+    if towards is not None and mix is not None:
+        end = draw(towards)
+        latents = [slerp(start, end, mix) for start in latents]
+    return torch.stack(latents)
+
+
+def slerp(start: Tensor, end: Tensor, mix: float) -> Tensor:
+    """The point a fraction `mix` along the great circle from `start` to `end`."""
+    cosine = torch.dot(start.flatten(), end.flatten()) / (start.norm() * end.norm())
+    angle = torch.acos(cosine.clamp(-1.0, 1.0))
+    if angle < 1e-4:
+        return torch.lerp(start, end, mix)
+    return (torch.sin((1.0 - mix) * angle) * start + torch.sin(mix * angle) * end) / torch.sin(angle)
+
+
+def group_size() -> int:
+    """How many images are made at once: the cores of a CPU, the batch of a GPU."""
+    return _cores() if device().type == "cpu" else GPU_BATCH
+
+
+def label_indices(label: str | None, labels: tuple[str, ...], count: int) -> Tensor:
+    """`(count,)` int64 index of `label` in `labels`; `len(labels)` stands for no label."""
+    return torch.full((count,), len(labels) if label is None else labels.index(label))
+
+
+def to_images(pixels: Tensor, card: ModelCard, request: Request) -> ImageSet:
+    """Network output `(N, C, H, W)` in [-1, 1] -> images in the card's unit, clipped to its window."""
+    low, high = card.window
+    scaled = (pixels.clamp(-1.0, 1.0) + 1.0) * (0.5 * (high - low)) + low
+    count = len(pixels)
+    labels = None if request.label is None else (request.label,) * count
+    return ImageSet(scaled.numpy().astype("float32"), card.modality, card.unit, card.window, labels=labels)

@@ -1,0 +1,97 @@
+"""Network weights: safetensors in shards, each checked against the sha256 of its card. Pickles are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medgen.atomic import write_bytes
+from medgen.card import ModelCard
+from medgen.errors import MedgenError
+
+if TYPE_CHECKING:
+    import torch
+
+SHARD_BYTES = 16 * 2**20
+"""Largest shard: what a Git host and a Space still serve without large-file storage."""
+
+
+def save(state: dict[str, torch.Tensor], folder: str | Path, shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
+    """Writes `state` as fp16 safetensors shards of at most `shard_bytes` (a single larger tensor gets its own).
+
+    Integer tensors keep their type. Returns file name -> sha256: what goes into `ModelCard.weights`.
+
+    Raises:
+        MedgenError: a tensor holds NaN or infinity, in fp32 or after rounding to fp16; or the disk is full.
+    """
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in state.items():
+        half = tensor.detach().cpu().to(torch.float16) if tensor.is_floating_point() else tensor.detach().cpu()
+        if half.is_floating_point() and not torch.isfinite(half).all():
+            raise MedgenError(f"The weight {name} is not finite in fp16: the run has diverged; save an earlier state.")
+        tensor_bytes = half.numel() * half.element_size()
+        if shards[-1] and size + tensor_bytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = half.contiguous()
+        size += tensor_bytes
+    hashes = {}
+    for index, shard in enumerate(shards):
+        name = "model.safetensors" if len(shards) == 1 else f"model-{index + 1}-of-{len(shards)}.safetensors"
+        content = to_bytes(shard)
+        write_bytes(Path(folder) / name, content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    return hashes
+
+
+def read(card: ModelCard) -> dict[str, torch.Tensor]:
+    """The tensors of all shards of `card`, floating point ones as float32.
+
+    Raises:
+        MedgenError: a shard is missing, is not safetensors (a pickle, say) or is not the file the card was written for.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    if card.folder is None or not card.weights:
+        raise MedgenError(f"{card.name} has no weights: train it, or restore its card.")
+    state: dict[str, torch.Tensor] = {}
+    for name, sha256 in card.weights.items():
+        where = f"{card.name}/{name}"
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise MedgenError(f"{where}: weights must be .safetensors files beside the card; pickles are never loaded.")
+        try:
+            content = (card.folder / name).read_bytes()
+        except OSError as error:
+            raise MedgenError(f"{where} cannot be read ({error.strerror}); fetch the checkpoint again.") from error
+        # a pickle or torch.save ZIP renamed to .safetensors is named for what it is, before any parser sees it
+        if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise MedgenError(f"{where} is a pickle (torch.save), which is never loaded: convert it to safetensors.")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise MedgenError(
+                f"{where} is not the file its card describes (sha256 differs); fetch the checkpoint again."
+            )
+        try:
+            state.update(from_bytes(content))
+        except SafetensorError as error:
+            raise MedgenError(f"{where} is not a safetensors file ({error}); fetch the checkpoint again.") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def load_into(network: torch.nn.Module, card: ModelCard) -> None:
+    """Fills `network` with the weights of `card` and sets it to evaluation mode.
+
+    Raises:
+        MedgenError: as `read`, or the tensors do not fit the network that `card.net` describes.
+    """
+    try:
+        network.load_state_dict(read(card))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise MedgenError(f"The weights of {card.name} do not fit the network of its card: {reason}") from error
+    network.eval().requires_grad_(False)

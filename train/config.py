@@ -1,0 +1,138 @@
+"""A dataclass is the command line, and the same dataclass is the config.json saved with the run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medgen.errors import MedgenError
+
+ConfigType = TypeVar("ConfigType", bound="Config")
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with a help text."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: default, metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every training run can be told. All counts are of images, so that a run means the same at any batch."""
+
+    name: str = option("", "name of the model; also of its folder under checkpoints/ and runs/")
+    data: str = option("kermany_cxr_128", "data set, a key of medgen.data.DATASETS; its train split is used")
+    out: str = option("", "folder of the run; default runs/NAME")
+    images: int = option(200_000, "training images to see in all")
+    batch: int = option(16, "images a process and pass")
+    accumulate: int = option(1, "passes before each update; batch x accumulate x processes images an update")
+    rate: float = option(2e-4, "learning rate after warm-up")
+    schedule: str = option("cosine", "learning rate over the run: cosine (to a hundredth) or constant")
+    warmup: int = option(1_000, "images over which the learning rate rises from zero")
+    precision: str = option("no", "no (float32), bf16 or fp16")
+    clip: float = option(0.0, "largest gradient norm; 0 = no clipping")
+    ema: int = option(5_000, "half-life of the averaged weights, in images; shorter early in the run; 0 = no averaging")
+    checkpointing: bool = option(False, "recompute activations in the backward pass: less memory, more time")
+    find_batch_size: bool = option(False, "halve batch and double accumulate until a pass fits into memory")
+    seed: int = option(0, "of weights, order of the data and noise")
+    save_every: int = option(10_000, "images between saved states")
+    validate_every: int = option(20_000, "images between validations on the val split")
+    sample_every: int = option(20_000, "images between sample grids of fixed seeds")
+    keep_best: int = option(2, "how many of the best averaged weights to keep, by the validation metric")
+    patience: int = option(0, "stop after so many validations without improvement; 0 = never")
+    minutes: float = option(0.0, "save and stop after so many minutes, to be resumed; 0 = no limit")
+    threads: int = option(0, "CPU threads; 0 = as torch chooses")
+    cpu: bool = option(False, "train on the CPU even where there is a GPU")
+    resume: bool = option(False, "go on from the state in the folder of the run")
+    dry_run: bool = option(False, "print the plan, try one update, write nothing")
+    export: bool = option(False, "at the end write checkpoints/NAME from the best weights")
+
+    def validated(self) -> None:
+        """Refuses values that cannot work.
+
+        Raises:
+            MedgenError: names the option and what it may be.
+        """
+        for name in ("images", "batch", "accumulate", "save_every", "validate_every", "sample_every"):
+            if getattr(self, name) < 1:
+                raise MedgenError(f"--{name.replace('_', '-')} must be at least 1.")
+        choices = {"precision": ("no", "bf16", "fp16"), "schedule": ("cosine", "constant")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise MedgenError(f"--{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        if not self.name or Path(self.name).name != self.name:
+            raise MedgenError("--name must be a plain name such as ddpm-cxr-128.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.out or f"runs/{self.name}")
+
+
+def parse(
+    kind: type[ConfigType], presets: dict[str, dict[str, Any]], argv: list[str] | None, description: str
+) -> ConfigType:
+    """A `kind` from the command line: defaults, then `--preset`, then the other flags; with `--resume` the saved run.
+
+    Raises:
+        MedgenError: a value is not allowed, or there is no run to resume.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--preset", choices=sorted(presets), default=next(iter(presets)), help="a set of defaults")
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        _add_flag(parser, item, hints[item.name])
+    given = vars(parser.parse_args(argv))
+    preset = given.pop("preset")
+    base = kind(**{**presets[preset], **given})
+    if base.resume:
+        base = kind(**{**_saved(base.folder), **given})
+    base.validated()
+    return base
+
+
+def _add_flag(parser: argparse.ArgumentParser, item: dataclasses.Field[Any], hint: Any) -> None:
+    flag = "--" + item.name.replace("_", "-")
+    text = f"{item.metadata.get('help', '')} [{_default(item)}]"
+    if hint is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+    elif typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        cast = (lambda word: word.lower() in ("1", "true", "yes")) if inner is bool else inner
+        parser.add_argument(flag, nargs="+", type=cast, default=argparse.SUPPRESS, help=text)
+    else:
+        assert not isinstance(hint, types.UnionType), f"{item.name}: one plain type a flag"
+        parser.add_argument(flag, type=hint, default=argparse.SUPPRESS, help=text)
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MedgenError(
+            f"There is no run to resume in {folder}: {path.name} cannot be read; leave out --resume."
+        ) from error
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Runs a command line's `main`; a `MedgenError` becomes one line on stderr and exit status 2."""
+    try:
+        return main()
+    except MedgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,161 @@
+"""Trains a diffusion model: diffusers' U-Net and scheduler in the frame of EDM (Karras 2022, arXiv:2206.00364).
+
+python -m train.diffusion --name ddpm-cxr-128 --export
+accelerate launch -m train.diffusion --preset gpus --name ddpm-cxr-128 --export
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medgen.diffusion import build
+from train import memory
+from train.config import Config, guarded, option, parse
+from train.data import Split
+from train.export import export
+from train.run import Run
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(Config):
+    """Options of a diffusion model."""
+
+    size: int = option(128, "height and width of the picture in pixels")
+    fold: int = option(4, "pixels folded into channels: 4 makes 32x32x16 of 128x128")
+    channels: tuple[int, ...] = option((96, 160, 192), "of the U-Net's levels")
+    layers: int = option(1, "residual blocks a level")
+    attention: tuple[bool, ...] = option((False, True, True), "which levels attend")
+    label_dropout: float = option(0.1, "fraction of pictures trained without their label, for guidance")
+    sigma_mean: float = option(-0.4, "mean of ln(sigma) while training")
+    sigma_spread: float = option(1.4, "standard deviation of ln(sigma) while training")
+    sample_steps: int = option(20, "default steps of the exported model, and of the sample grids")
+
+
+BASE = {"clip": 1.0}
+PRESETS: dict[str, dict[str, Any]] = {
+    "laptop": {**BASE, "batch": 32, "images": 200_000, "precision": "bf16", "rate": 5e-4, "warmup": 4_000},
+    "gpu": {
+        **BASE, "batch": 256, "images": 6_000_000, "precision": "bf16", "rate": 4e-4, "warmup": 50_000, "ema": 50_000,
+        "fold": 2, "channels": (64, 128, 192), "attention": (False, False, True), "layers": 2,
+        "save_every": 200_000, "validate_every": 200_000, "sample_every": 500_000,
+    },
+    "gpus": {
+        **BASE, "batch": 128, "images": 12_000_000, "precision": "bf16", "rate": 5e-4, "warmup": 100_000, "ema": 50_000,
+        "fold": 2, "channels": (64, 128, 192), "attention": (False, False, True), "layers": 2,
+        "save_every": 200_000, "validate_every": 200_000, "sample_every": 500_000,
+    },
+}  # fmt: skip
+
+
+def train(config: DiffusionConfig) -> Run:
+    """One whole run."""
+    run = Run(config)
+    split, update, where = run.split, run.order.update, run.device
+    net = {
+        "size": config.size,
+        "fold": config.fold,
+        "channels": list(config.channels),
+        "layers": config.layers,
+        "attention": list(config.attention),
+        "labels": len(split.names),
+        "sigma_data": round(float(split.pixels(torch.arange(min(2000, len(split.images)))).std()), 3),
+    }
+    network = build(net)
+    if config.checkpointing:
+        network.unet.enable_gradient_checkpointing()
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
+    run.track("network", network, optimizer, average=True)
+    scheduler = network.scheduler()
+
+    def denoising_loss(net: torch.nn.Module, clean: Tensor, labels: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of the raw network output: EDM's weighting of the denoising error, equation 8."""
+        noisy = clean + sigma * noise
+        with run.accelerator.autocast():
+            scaled = scheduler.precondition_inputs(noisy, sigma)
+            output = net(scaled, scheduler.precondition_noise(sigma.flatten()), labels)
+        # precondition_outputs is denoised = c_skip noisy + c_out output; its inverse at the clean picture is the target
+        zero = torch.zeros((), device=where)
+        skipped = scheduler.precondition_outputs(noisy, zero, sigma)
+        c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
+        return (output.float() - (clean - skipped) / c_out).square().mean()
+
+    def sigmas(normal: Tensor) -> Tensor:
+        return torch.exp(config.sigma_mean + config.sigma_spread * normal)[:, None, None, None]
+
+    sample, validate = samplers(run, split, denoising_loss)
+    for step in run.steps(sample, validate):
+        random = run.random(step, "noise")
+        noise = torch.randn(update, *split.images.shape[1:], generator=random, device=where)
+        sigma = sigmas(torch.randn(update, generator=random, device=where))
+        drop = torch.rand(update, generator=random, device=where) < config.label_dropout
+        total = torch.zeros((), device=where)
+        for batch in run.batches(step):
+            labels = torch.where(drop[batch.part], torch.full_like(batch.labels, len(split.names)), batch.labels)
+            loss = denoising_loss(network, batch.pixels, labels, sigma[batch.part], noise[batch.part])
+            run.backward(loss)
+            total += loss.detach() / config.accumulate
+        run.update("network")
+        run.log(loss=total)
+
+    if config.export and not config.dry_run and run.main and run.step > 0:
+        export(
+            run, "network", family="diffusion", net=net, sample=sample, title="Diffusion (EDM)",
+            controls=("label", "steps", "guidance", "towards"), labels=split.names, steps=config.sample_steps,
+            guidance=1.0, paper="arXiv:2006.11239, arXiv:2206.00364",
+        )  # fmt: skip
+    return run
+
+
+def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
+    """Fixed-seed pictures of the averaged network, and its denoising loss on the validation split."""
+    mean: Any = run.averages["network"]
+    config: Any = run.config
+
+    @torch.no_grad()
+    def pictures(number: int = 36) -> Tensor:
+        random = torch.Generator("cpu").manual_seed(0)
+        scheduler = mean.scheduler()
+        scheduler.set_timesteps(config.sample_steps)
+        shape = (number, *split.images.shape[1:])
+        pixels = torch.randn(shape, generator=random).to(run.device) * scheduler.init_noise_sigma
+        labels = split.labels[torch.randint(len(split.labels), (number,), generator=random).to(run.device)]
+        for level in scheduler.timesteps:
+            output = mean(scheduler.scale_model_input(pixels, level), level.to(run.device).expand(number), labels)
+            pixels = scheduler.step(output, level, pixels).prev_sample
+        return pixels.cpu()
+
+    validation = Split.load(config.data, "val", run.device)
+
+    @torch.no_grad()
+    def loss() -> float:
+        """The same pictures, noises and noise levels (quantiles of the training distribution) at every call."""
+        count = len(validation.images)
+        random = torch.Generator("cpu").manual_seed(0)
+        levels = torch.special.ndtri((torch.randperm(count, generator=random) + 0.5) / count).to(run.device)
+        sigma = torch.exp(config.sigma_mean + config.sigma_spread * levels)[:, None, None, None]
+        noise = torch.randn(validation.images.shape, generator=random).to(run.device)
+        losses = []
+        for start in range(0, count, 64):
+            part = slice(start, start + 64)
+            index = torch.arange(count, device=run.device)[part]
+            clean = validation.pixels(index)
+            value = denoising_loss(mean, clean, validation.labels[part], sigma[part], noise[part])
+            losses.append(value * len(index) / count)
+        return float(torch.stack(losses).sum())
+
+    return pictures, loss
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    config = parse(DiffusionConfig, PRESETS, argv, __doc__ or "")
+    memory.fitting(config, lambda batch, accumulate: train(replace(config, batch=batch, accumulate=accumulate)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(main))

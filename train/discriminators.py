@@ -1,0 +1,107 @@
+"""The adversaries: networks that judge pictures, needed only while training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's usual name
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from medgen.stylegan import GAIN, ScaledConv, ScaledLinear
+
+
+class DCDiscriminator(nn.Module):
+    """DCGAN discriminator (arXiv:1511.06434): strided convolutions, batch normalisation, leaky ReLU.
+
+    Args:
+        size: of the picture in pixels, a power of two.
+        width: channels at half the size; doubled at each lower size.
+    """
+
+    def __init__(self, size: int = 128, width: int = 48) -> None:
+        super().__init__()
+        levels = size.bit_length() - 3
+        channels = [width * 2**level for level in range(levels)]
+        layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for here, there in zip(channels[:-1], channels[1:], strict=True):
+            layers += [nn.Conv2d(here, there, 4, 2, 1, bias=False), nn.BatchNorm2d(there), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, 1, 0))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, 0.02)
+
+    def forward(self, pixels: Tensor, label: Tensor | None = None) -> Tensor:
+        """`(N, 1, size, size)` in [-1, 1] -> `(N,)` logits, positive for "real". Has no labels."""
+        return self.layers(pixels).flatten()
+
+
+class ResBlock(nn.Module):
+    """Two convolutions, half the size, with a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = ScaledConv(inputs, inputs, 3)
+        self.second = ScaledConv(inputs, outputs, 3)
+        self.shortcut = ScaledConv(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, inputs, H, W)` -> `(N, outputs, H/2, W/2)`."""
+        shortcut = self.shortcut(F.avg_pool2d(x, 2))
+        x = F.leaky_relu(self.first(x), 0.2) * GAIN
+        # pooled before the convolution: a quarter of the cost
+        x = F.leaky_relu(self.second(F.avg_pool2d(x, 2)), 0.2) * GAIN
+        return (x + shortcut) * math.sqrt(0.5)
+
+
+class StyleDiscriminator(nn.Module):
+    """StyleGAN2's residual discriminator (arXiv:1912.04958) with a projection of the label (arXiv:1802.05637).
+
+    Args:
+        channels: at 4x4, 8x8, ... up to the picture's size, as in the generator.
+        labels: number of labels; one more index stands for "no label". 0 = unconditional.
+        group: pictures over which the spread is shown to the network, so that it sees collapse.
+    """
+
+    def __init__(
+        self, channels: tuple[int, ...] = (192, 192, 160, 112, 64, 32), labels: int = 0, group: int = 4
+    ) -> None:
+        super().__init__()
+        wide_to_low = tuple(reversed(channels))
+        self.group = group
+        self.from_image = ScaledConv(1, wide_to_low[0], 1)
+        pairs = zip(wide_to_low[:-1], wide_to_low[1:], strict=True)
+        self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairs)
+        last = wide_to_low[-1]
+        self.mix = ScaledConv(last + 1, last, 3)
+        self.dense = ScaledLinear(last * 16, last)
+        self.out = ScaledLinear(last, 1)
+        self.embedding = nn.Embedding(labels + 1, last) if labels else None
+        self.checkpointing = False
+
+    def forward(self, pixels: Tensor, label: Tensor | None = None) -> Tensor:
+        """`(N, 1, size, size)` in [-1, 1], `(N,)` -> `(N,)` logits, positive for "real"."""
+        x = F.leaky_relu(self.from_image(pixels), 0.2) * GAIN
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        x = torch.cat([x, self._spread(x)], dim=1)
+        x = F.leaky_relu(self.mix(x), 0.2) * GAIN
+        x = F.leaky_relu(self.dense(x.flatten(1)), 0.2) * GAIN
+        logit = self.out(x).squeeze(1)
+        if self.embedding is not None and label is not None:
+            logit = logit + (x * self.embedding(label)).sum(dim=1) / math.sqrt(x.shape[1])
+        return logit
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Mean standard deviation over neighbours in the batch (arXiv:1710.10196, section 3): `(N, 1, H, W)`."""
+        count, channels, height, width = x.shape
+        group = self.group if count % self.group == 0 else count
+        spread = x.view(count // group, group, channels, height, width).float()
+        spread = (spread.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        return spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width).to(x.dtype)

@@ -1,0 +1,81 @@
+"""From a finished run to a folder of checkpoints/: card, weights, samples, curves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from medgen import data, weights
+from medgen.atomic import write_bytes, write_json
+from medgen.card import ModelCard
+from medgen.registry import checkpoints_dir
+from train.pictures import grid
+from train.run import Run, commit, hardware
+
+LIMITS = (
+    "Research and teaching only, not for clinical use. Learned from one data set: a picture is no evidence of what a "
+    "disease looks like, and what the model draws, it may have invented or memorised."
+)
+
+
+def export(
+    run: Run, module: str, *, family: str, net: dict[str, Any], sample: Callable[[], Tensor], title: str,
+    controls: tuple[str, ...], labels: tuple[str, ...], paper: str, steps: int | None = None,
+    guidance: float | None = None,
+) -> ModelCard:  # fmt: skip
+    """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
+
+    An older report.json of the folder is removed: it is about other weights.
+    """
+    config = run.config
+    folder = checkpoints_dir() / config.name
+    tensors, chosen = run.best_weights()
+    prefix = module + "/"
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    run.averages[module].load_state_dict(state)
+    for old in folder.glob("model*.safetensors"):
+        old.unlink()
+    (folder / "report.json").unlink(missing_ok=True)
+    source = data.DATASETS[config.data]
+    shape = tuple(run.split.images.shape[1:])
+    card = ModelCard(
+        name=config.name, family=family, title=title, modality=source.modality, unit="au", window=(0.0, 255.0),
+        shape=shape, net=net, weights=weights.save(state, folder), controls=controls, labels=labels, steps=steps,
+        guidance=guidance, data=config.data, paper=paper, limits=LIMITS, licence="MIT (weights); data " + source.licence,
+        trained={
+            "images_seen": run.seen,
+            "images": len(run.split.images),
+            "epochs": round(run.seen / len(run.split.images), 1),
+            "updates": run.step,
+            "seconds": round(run.seconds),
+            "hardware": hardware(run.device),
+            "precision": config.precision,
+            "parameters": sum(p.numel() for p in run.modules[module].parameters()),
+            "chosen_by": f"validation metric {chosen}",
+            "commit": commit(),
+            "citation": source.citation,
+        },
+    )  # fmt: skip
+    card.save(folder)
+    write_json(folder / "config.json", asdict(config))
+    write_bytes(folder / "samples.png", grid(sample(), columns=6))
+    _curves(run, folder / "log.jsonl")
+    if (run.folder / "training.gif").exists():
+        shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
+    return card
+
+
+def _curves(run: Run, path: Any, lines: int = 500) -> None:
+    """At most `lines` lines of the loss curve: what a reader plots, not every update."""
+    rows = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    every = max(1, -(-len(rows) // lines))
+    kept = [json.dumps(json.loads(row)) for row in rows[::every]]
+    validation = run.folder / "validation.jsonl"
+    if validation.exists():
+        kept += validation.read_text(encoding="utf-8").splitlines()
+    write_bytes(path, ("\n".join(kept) + "\n").encode())

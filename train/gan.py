@@ -1,0 +1,189 @@
+"""Trains a GAN: DCGAN, the teaching baseline, or a StyleGAN2 with adaptive augmentation.
+
+python -m train.gan --architecture dcgan --name dcgan-cxr-128 --export
+accelerate launch -m train.gan --preset gpus --name stylegan2-cxr-128 --export
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's usual name
+from torch import Tensor, nn
+
+from medgen.errors import MedgenError
+from medgen.gan import build
+from train import memory
+from train.augment import adapt, augment, draws
+from train.config import Config, guarded, option, parse
+from train.data import Split
+from train.discriminators import DCDiscriminator, StyleDiscriminator
+from train.export import export
+from train.run import Run
+from train.validate import sliced_wasserstein
+
+
+@dataclass(frozen=True)
+class GanConfig(Config):
+    """Options of a GAN."""
+
+    architecture: str = option("stylegan2", "stylegan2 or dcgan")
+    size: int = option(128, "height and width of the picture in pixels")
+    width: int = option(48, "dcgan: channels at half the size")
+    channels: tuple[int, ...] = option((192, 192, 160, 112, 64, 32), "stylegan2: channels at 4x4, 8x8, ...")
+    latent: int = option(192, "length of the latent vector")
+    r1: float = option(0.5, "weight of the gradient penalty on real pictures; 0 = none")
+    r1_every: int = option(16, "updates between gradient penalties")
+    ada: bool = option(True, "adaptive augmentation of what the discriminator sees")
+    label_dropout: float = option(0.1, "fraction of pictures trained without their label")
+
+
+STYLE = {"architecture": "stylegan2", "rate": 2e-3, "warmup": 0, "schedule": "constant"}
+PRESETS: dict[str, dict[str, Any]] = {
+    "laptop": {**STYLE, "batch": 16, "images": 200_000, "precision": "bf16"},
+    "gpu": {**STYLE, "batch": 64, "images": 4_000_000, "precision": "bf16", "ema": 20_000},
+    "gpus": {**STYLE, "batch": 32, "images": 8_000_000, "precision": "bf16", "ema": 20_000},
+    # the paper's optimiser, and neither penalty nor augmentation
+    "dcgan": {
+        "architecture": "dcgan", "rate": 2e-4, "warmup": 0, "schedule": "constant", "batch": 32, "images": 150_000,
+        "precision": "bf16", "r1": 0.0, "ada": False, "latent": 128,
+    },
+}  # fmt: skip
+
+
+def networks(config: GanConfig, labels: int) -> tuple[dict[str, Any], nn.Module]:
+    """What rebuilds the generator, and the discriminator to it."""
+    if config.architecture == "dcgan":
+        if config.checkpointing:
+            raise MedgenError("DCGAN cannot use --checkpointing: recomputing would count its batch statistics twice.")
+        net = {"architecture": "dcgan", "size": config.size, "width": config.width, "latent": config.latent}
+        return net, DCDiscriminator(config.size, config.width)
+    if config.architecture != "stylegan2":
+        raise MedgenError(f"--architecture must be stylegan2 or dcgan, not {config.architecture!r}.")
+    if config.size != 2 ** (len(config.channels) + 1):
+        raise MedgenError(
+            f"{len(config.channels)} --channels make {2 ** (len(config.channels) + 1)} px, not {config.size}."
+        )
+    net = {"architecture": "stylegan2", "channels": list(config.channels), "latent": config.latent, "labels": labels}
+    discriminator = StyleDiscriminator(config.channels, labels)
+    discriminator.checkpointing = config.checkpointing
+    return net, discriminator
+
+
+def train(config: GanConfig) -> Run:
+    """One whole run."""
+    run = Run(config)
+    split, update, where = run.split, run.order.update, run.device
+    net, discriminator = networks(config, len(split.names))
+    generator = build(net)
+    if config.architecture == "stylegan2":
+        generator.checkpointing = config.checkpointing
+    betas, epsilon = ((0.5, 0.999), 1e-8) if config.architecture == "dcgan" else ((0.0, 0.99), 1e-8)
+    run.track("generator", generator, torch.optim.Adam(generator.parameters(), betas=betas, eps=epsilon), average=True)
+    run.track("discriminator", discriminator, torch.optim.Adam(discriminator.parameters(), betas=betas, eps=epsilon))
+    run.extra["p"] = p = torch.zeros((), device=where)
+
+    def latents(step: int, stream: str) -> Tensor:
+        return torch.randn(update, config.latent, generator=run.random(step, stream), device=where)
+
+    def hidden(labels: Tensor, step: int, part: slice) -> Tensor:
+        """Labels, some replaced by the index that means "none"."""
+        drop = torch.rand(update, generator=run.random(step, "labels"), device=where)[part] < config.label_dropout
+        return torch.where(drop, torch.full_like(labels, len(split.names)), labels)
+
+    def seen_by_discriminator(pixels: Tensor, u: Tensor) -> Tensor:
+        return augment(pixels, p, u) if config.ada else pixels
+
+    sample, validate = samplers(run, generator, split)
+    for step in run.steps(sample, validate):
+        logs: dict[str, Tensor] = {}
+
+        # the discriminator learns to tell real from generated
+        discriminator.requires_grad_(True)
+        z = latents(step, "z of the discriminator's pass")
+        u = draws(2 * update, run.random(step, "augmentation"), where)
+        penalised = config.r1 > 0 and step % config.r1_every == 0
+        for batch in run.batches(step):
+            labels = hidden(batch.labels, step, batch.part)
+            with torch.no_grad(), run.accelerator.autocast():
+                fake = generator(z[batch.part], labels).float()
+            with run.accelerator.autocast():
+                real_logits = discriminator(seen_by_discriminator(batch.pixels, u[:update][batch.part]), labels).float()
+                fake_logits = discriminator(seen_by_discriminator(fake, u[update:][batch.part]), labels).float()
+            loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+            run.backward(loss)
+            if penalised:
+                run.backward(gradient_penalty(discriminator, batch.pixels, labels) * (config.r1 / 2 * config.r1_every))
+            logs["discriminator"] = logs.get("discriminator", 0) + loss.detach() / config.accumulate
+            logs["sign"] = logs.get("sign", 0) + real_logits.detach().sign().mean() / config.accumulate
+        run.update("discriminator")
+        if config.ada:
+            p.copy_(adapt(p, run.accelerator.reduce(logs["sign"].clone(), reduction="mean"), update))
+
+        # the generator learns to pass for real
+        discriminator.requires_grad_(False)
+        z = latents(step, "z of the generator's pass")
+        u = draws(update, run.random(step, "augmentation of the generator's pass"), where)
+        for batch in run.batches(step):
+            labels = hidden(batch.labels, step, batch.part)
+            with run.accelerator.autocast():
+                fake = generator(z[batch.part], labels)
+                loss = F.softplus(-discriminator(seen_by_discriminator(fake, u[batch.part]), labels).float()).mean()
+            run.backward(loss)
+            logs["generator"] = logs.get("generator", 0) + loss.detach() / config.accumulate
+        run.update("generator")
+        run.log(**logs, p=p.clone())
+
+    if config.export and not config.dry_run and run.main and run.step > 0:
+        labelled = config.architecture == "stylegan2"
+        export(
+            run, "generator", family="gan", net=net, sample=sample,
+            title="DCGAN" if config.architecture == "dcgan" else "StyleGAN2",
+            controls=("label", "towards") if labelled else ("towards",),
+            labels=split.names if labelled else (),
+            paper="arXiv:1511.06434" if config.architecture == "dcgan" else "arXiv:1912.04958, arXiv:2006.06676",
+        )  # fmt: skip
+    return run
+
+
+def gradient_penalty(discriminator: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
+    """R1: squared gradient of the real logits by their pixels (Mescheder 2018, arXiv:1801.04406), in float32."""
+    pixels = pixels.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(pixels, labels).sum(), pixels, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def samplers(run: Run, generator: nn.Module, split: Split) -> tuple[Any, Any]:
+    """Fixed-seed pictures of the averaged generator, and its distance to the validation split."""
+    mean = run.averages["generator"]
+    count = len(split.names)
+
+    @torch.no_grad()
+    def pictures(number: int, seed: int) -> Tensor:
+        random = torch.Generator("cpu").manual_seed(seed)
+        z = torch.randn(number, generator.latent, generator=random).to(run.device)
+        # labels in the proportions of the train split
+        labels = split.labels[torch.randint(len(split.labels), (number,), generator=random).to(run.device)]
+        assert labels.max() < count
+        return torch.cat([mean(z[i : i + 32], labels[i : i + 32]).float().cpu() for i in range(0, number, 32)])
+
+    validation = Split.load(run.config.data, "val", torch.device("cpu"))
+
+    def distance() -> float:
+        real = validation.pixels(torch.arange(len(validation.images)))
+        return sliced_wasserstein(real=real, fake=pictures(len(real), seed=1))
+
+    return lambda: pictures(36, seed=0), distance
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    config = parse(GanConfig, PRESETS, argv, __doc__ or "")
+    memory.fitting(config, lambda batch, accumulate: train(replace(config, batch=batch, accumulate=accumulate)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(main))

@@ -1,0 +1,42 @@
+"""Sample grids, and the film of a training run."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from medgen.atomic import write_bytes
+
+
+def grid(images: Tensor, columns: int = 0) -> bytes:
+    """A PNG of all `images` `(N, 1, H, W)` in [-1, 1] in rows of `columns` (default: as square as it gets)."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    pixels = ((images.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    count, _, height, width = pixels.shape
+    rows = math.ceil(count / columns)
+    sheet = np.zeros((rows * height, columns * width), np.uint8)
+    for i, picture in enumerate(pixels[:, 0]):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = picture
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def film(folder: Path, path: Path, seconds: float = 8.0) -> None:
+    """An animated GIF of the grids in `folder`, in order; nothing if there are fewer than two."""
+    frames = []
+    for file in sorted(folder.glob("*.png")):
+        with Image.open(file) as picture:
+            frames.append(picture.convert("L"))
+    if len(frames) < 2:
+        return
+    buffer = io.BytesIO()
+    duration = max(40, int(1000 * seconds / len(frames)))
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)
+    write_bytes(path, buffer.getvalue())
