@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from medgen import runtime, weights
+from medgen import runtime
 from medgen.card import ModelCard
 from medgen.generator import OnStep, Request
 from medgen.image import ImageSet
@@ -66,7 +65,7 @@ class FoldedUNet(nn.Module):
             norm_num_groups=16,
             num_class_embeds=labels + 1,
         )
-        self.noise = dict(sigma_data=sigma_data, sigma_min=sigma_min, sigma_max=sigma_max)
+        self.noise = {"sigma_data": sigma_data, "sigma_min": sigma_min, "sigma_max": sigma_max}
 
     def scheduler(self) -> EDMDPMSolverMultistepScheduler:
         """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
@@ -99,9 +98,7 @@ class DiffusionSampler:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
-        self.network = build(card.net)
-        weights.load_into(self.network, card)
-        self.network.to(runtime.device())
+        self.network = runtime.trained(card, build)
 
     def predict(self, scaled: Tensor, noise_level: Tensor, request: Request) -> Tensor:
         """Network output with classifier-free guidance (Ho 2022, arXiv:2207.12598): null + g (label - null)."""

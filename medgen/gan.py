@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medgen import runtime, weights
+from medgen import runtime
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import OnStep, Request
@@ -50,10 +50,10 @@ class DCGenerator(nn.Module):
         return self.layers(latent[:, :, None, None])
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"dcgan": DCGenerator, "stylegan2": StyleGenerator}
+ARCHITECTURES: dict[str, type[DCGenerator] | type[StyleGenerator]] = {"dcgan": DCGenerator, "stylegan2": StyleGenerator}
 
 
-def build(net: dict[str, Any]) -> nn.Module:
+def build(net: dict[str, Any]) -> DCGenerator | StyleGenerator:
     """The untrained generator that `card.net` describes; its key `architecture` names the class."""
     options = dict(net)
     architecture = options.pop("architecture", None)
@@ -70,14 +70,12 @@ class GanSampler:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
-        self.network = build(card.net)
-        weights.load_into(self.network, card)
-        self.network.to(runtime.device())
+        self.network = runtime.trained(card, build)
 
     def sample(self, request: Request, on_step: OnStep | None = None) -> ImageSet:
         """One pass an image; `on_step` is called after each image, so that Stop acts within one."""
         request = request.checked(self.card)
-        latents = runtime.gaussian((int(self.network.latent),), request.seeds, request.towards, request.mix)
+        latents = runtime.gaussian((self.network.latent,), request.seeds, request.towards, request.mix)
         labels = runtime.label_indices(request.label, self.card.labels, len(latents))
         total = len(latents)
         # on a CPU a group is what its cores make at once, on a GPU one padded batch

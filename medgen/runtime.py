@@ -9,17 +9,22 @@ On a GPU every call has the same padded batch shape: exact in any order on one d
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from medgen import weights
 from medgen.card import ModelCard
+from medgen.errors import MedgenError
 from medgen.generator import Request
 from medgen.image import ImageSet
 
 GPU_BATCH = 16
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def device() -> torch.device:
@@ -34,6 +39,22 @@ def device() -> torch.device:
 def _cores() -> int:
     """CPU cores to use; `MEDGEN_THREADS` overrides."""
     return int(os.environ.get("MEDGEN_THREADS") or os.cpu_count() or 1)
+
+
+def trained(card: ModelCard, build: Callable[[dict[str, Any]], Network]) -> Network:
+    """The network of `card`, built by `build(card.net)`, with its weights, on `device()`.
+
+    Raises:
+        MedgenError: the card's `net` does not fit `build`, or the weights are missing, changed or of another network.
+    """
+    try:
+        network = build(card.net)
+    except (TypeError, ValueError, IndexError) as error:
+        raise MedgenError(
+            f"The card of {card.name} does not describe a network ({error}); restore card.json."
+        ) from error
+    weights.load_into(network, card)
+    return network.to(device())
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +96,7 @@ def gaussian(
 ) -> Tensor:
     """Standard normal latents, one a seed; with `towards`, spherically interpolated to that seed's latent.
 
-    The spherical path keeps the norm, so that every point on it is as likely as its ends (White 2016, arXiv:1609.04468).
+    The spherical path keeps the norm, so every point on it is as likely as its ends (White 2016, arXiv:1609.04468).
 
     Args:
         shape: of one latent.

@@ -12,9 +12,10 @@ What is left out, and why: noise inputs (the picture must follow from the latent
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -83,20 +84,21 @@ def upsample(x: Tensor) -> Tensor:
 class StyleBlock(nn.Module):
     """One level: convolve, double the size, convolve, and add this level's share to the picture."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, double: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int, doubles: bool, fold: int) -> None:
         super().__init__()
-        self.double = double
+        self.doubles = doubles
+        self.fold = fold
         self.first = StyledConv(inputs, outputs, 3, style)
         self.second = StyledConv(outputs, outputs, 3, style)
-        self.to_image = StyledConv(outputs, 1, 1, style, demodulate=False)
+        self.to_image = StyledConv(outputs, fold * fold, 1, style, demodulate=False)
 
     def forward(self, x: Tensor, image: Tensor | None, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Features `(N, C, H, W)` and picture so far -> both at this level's size."""
+        """Features `(N, C, H, W)` and picture so far -> features at this level's size, picture `fold` times larger."""
         x = F.leaky_relu(self.first(x, style), 0.2) * GAIN
-        if self.double:
+        if self.doubles:
             x = upsample(x)
         x = F.leaky_relu(self.second(x, style), 0.2) * GAIN
-        share = self.to_image(x, style)
+        share = F.pixel_shuffle(self.to_image(x, style), self.fold)
         return x, share if image is None else upsample(image) + share
 
 
@@ -104,7 +106,8 @@ class StyleGenerator(nn.Module):
     """Latent and label -> style -> picture, level by level from 4x4.
 
     Args:
-        channels: at 4x4, 8x8, ... up to the image size, which their number fixes.
+        channels: at 4x4, 8x8, ... up to `size / fold`, which their number fixes.
+        fold: the last features are folded into pixels (pixel-shuffle), which saves the most expensive level.
         latent: length of the latent vector and of the style.
         labels: number of labels; one more index stands for "no label". 0 = unconditional.
         depth: layers of the mapping network.
@@ -112,7 +115,8 @@ class StyleGenerator(nn.Module):
 
     def __init__(
         self,
-        channels: tuple[int, ...] = (192, 192, 160, 112, 64, 32),
+        channels: tuple[int, ...] = (192, 192, 160, 96, 48),
+        fold: int = 2,
         latent: int = 192,
         labels: int = 0,
         depth: int = 4,
@@ -122,10 +126,10 @@ class StyleGenerator(nn.Module):
         self.embedding = nn.Embedding(labels + 1, latent) if labels else None
         sizes = [latent * (2 if labels else 1)] + [latent] * depth
         # the mapping network learns 100 times slower than the rest (appendix B)
-        self.mapping = nn.ModuleList(ScaledLinear(a, b, rate=0.01) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.mapping = nn.ModuleList(ScaledLinear(a, b, rate=0.01) for a, b in pairwise(sizes))
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        pairs = zip((channels[0], *channels[:-1]), channels, strict=True)
-        self.blocks = nn.ModuleList(StyleBlock(a, b, latent, double=i > 0) for i, (a, b) in enumerate(pairs))
+        pairs = pairwise((channels[0], *channels))
+        self.blocks = nn.ModuleList(StyleBlock(a, b, latent, i > 0, fold) for i, (a, b) in enumerate(pairs))
         self.checkpointing = False
 
     def style(self, latent: Tensor, label: Tensor | None) -> Tensor:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 import types
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,12 +125,3 @@ def _saved(folder: Path) -> dict[str, Any]:
             f"There is no run to resume in {folder}: {path.name} cannot be read; leave out --resume."
         ) from error
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def guarded(main: Callable[[], int]) -> int:
-    """Runs a command line's `main`; a `MedgenError` becomes one line on stderr and exit status 2."""
-    try:
-        return main()
-    except MedgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2

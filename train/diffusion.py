@@ -14,9 +14,10 @@ from torch import Tensor
 
 from medgen.diffusion import build
 from train import memory
-from train.config import Config, guarded, option, parse
+from train.config import Config, option, parse
 from train.data import Split
 from train.export import export
+from train.launch import start
 from train.run import Run
 
 
@@ -139,8 +140,8 @@ def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
         sigma = torch.exp(config.sigma_mean + config.sigma_spread * levels)[:, None, None, None]
         noise = torch.randn(validation.images.shape, generator=random).to(run.device)
         losses = []
-        for start in range(0, count, 64):
-            part = slice(start, start + 64)
+        for first in range(0, count, 64):
+            part = slice(first, first + 64)
             index = torch.arange(count, device=run.device)[part]
             clean = validation.pixels(index)
             value = denoising_loss(mean, clean, validation.labels[part], sigma[part], noise[part])
@@ -158,4 +159,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(start("train.diffusion", main))

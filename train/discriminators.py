@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,7 +26,7 @@ class DCDiscriminator(nn.Module):
         levels = size.bit_length() - 3
         channels = [width * 2**level for level in range(levels)]
         layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-        for here, there in zip(channels[:-1], channels[1:], strict=True):
+        for here, there in pairwise(channels):
             layers += [nn.Conv2d(here, there, 4, 2, 1, bias=False), nn.BatchNorm2d(there), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, 1, 0))
         for module in self.modules():
@@ -61,20 +62,21 @@ class StyleDiscriminator(nn.Module):
     """StyleGAN2's residual discriminator (arXiv:1912.04958) with a projection of the label (arXiv:1802.05637).
 
     Args:
-        channels: at 4x4, 8x8, ... up to the picture's size, as in the generator.
+        channels: at 4x4, 8x8, ... up to `size / fold`, as in the generator.
+        fold: pixels folded into channels at the entrance.
         labels: number of labels; one more index stands for "no label". 0 = unconditional.
         group: pictures over which the spread is shown to the network, so that it sees collapse.
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = (192, 192, 160, 112, 64, 32), labels: int = 0, group: int = 4
+        self, channels: tuple[int, ...] = (192, 192, 160, 96, 48), fold: int = 2, labels: int = 0, group: int = 4
     ) -> None:
         super().__init__()
         wide_to_low = tuple(reversed(channels))
         self.group = group
-        self.from_image = ScaledConv(1, wide_to_low[0], 1)
-        pairs = zip(wide_to_low[:-1], wide_to_low[1:], strict=True)
-        self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairs)
+        self.fold = fold
+        self.from_image = ScaledConv(fold * fold, wide_to_low[0], 1 if fold == 1 else 3)
+        self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairwise(wide_to_low))
         last = wide_to_low[-1]
         self.mix = ScaledConv(last + 1, last, 3)
         self.dense = ScaledLinear(last * 16, last)
@@ -84,7 +86,7 @@ class StyleDiscriminator(nn.Module):
 
     def forward(self, pixels: Tensor, label: Tensor | None = None) -> Tensor:
         """`(N, 1, size, size)` in [-1, 1], `(N,)` -> `(N,)` logits, positive for "real"."""
-        x = F.leaky_relu(self.from_image(pixels), 0.2) * GAIN
+        x = F.leaky_relu(self.from_image(F.pixel_unshuffle(pixels, self.fold)), 0.2) * GAIN
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from medgen import data, weights
+from medgen import data, provenance, weights
 from medgen.atomic import write_bytes, write_json
 from medgen.card import ModelCard
 from medgen.registry import checkpoints_dir
 from train.pictures import grid
-from train.run import Run, commit, hardware
+from train.run import Run, hardware
 
 LIMITS = (
     "Research and teaching only, not for clinical use. Learned from one data set: a picture is no evidence of what a "
@@ -46,7 +46,8 @@ def export(
     card = ModelCard(
         name=config.name, family=family, title=title, modality=source.modality, unit="au", window=(0.0, 255.0),
         shape=shape, net=net, weights=weights.save(state, folder), controls=controls, labels=labels, steps=steps,
-        guidance=guidance, data=config.data, paper=paper, limits=LIMITS, licence="MIT (weights); data " + source.licence,
+        guidance=guidance, data=config.data, paper=paper, limits=LIMITS,
+        licence="MIT (weights); data " + source.licence,
         trained={
             "images_seen": run.seen,
             "images": len(run.split.images),
@@ -57,7 +58,7 @@ def export(
             "precision": config.precision,
             "parameters": sum(p.numel() for p in run.modules[module].parameters()),
             "chosen_by": f"validation metric {chosen}",
-            "commit": commit(),
+            "commit": provenance.commit(),
             "citation": source.citation,
         },
     )  # fmt: skip

@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgen.errors import MedgenError
 from medgen.gan import build
 from train import memory
 from train.augment import adapt, augment, draws
-from train.config import Config, guarded, option, parse
+from train.config import Config, option, parse
 from train.data import Split
 from train.discriminators import DCDiscriminator, StyleDiscriminator
 from train.export import export
+from train.launch import start
 from train.run import Run
 from train.validate import sliced_wasserstein
 
@@ -32,7 +33,8 @@ class GanConfig(Config):
     architecture: str = option("stylegan2", "stylegan2 or dcgan")
     size: int = option(128, "height and width of the picture in pixels")
     width: int = option(48, "dcgan: channels at half the size")
-    channels: tuple[int, ...] = option((192, 192, 160, 112, 64, 32), "stylegan2: channels at 4x4, 8x8, ...")
+    channels: tuple[int, ...] = option((192, 192, 160, 96, 48), "stylegan2: channels at 4x4, 8x8, ...")
+    fold: int = option(2, "stylegan2: the last features are folded into pixels; 1 = not")
     latent: int = option(192, "length of the latent vector")
     r1: float = option(0.5, "weight of the gradient penalty on real pictures; 0 = none")
     r1_every: int = option(16, "updates between gradient penalties")
@@ -62,12 +64,12 @@ def networks(config: GanConfig, labels: int) -> tuple[dict[str, Any], nn.Module]
         return net, DCDiscriminator(config.size, config.width)
     if config.architecture != "stylegan2":
         raise MedgenError(f"--architecture must be stylegan2 or dcgan, not {config.architecture!r}.")
-    if config.size != 2 ** (len(config.channels) + 1):
-        raise MedgenError(
-            f"{len(config.channels)} --channels make {2 ** (len(config.channels) + 1)} px, not {config.size}."
-        )
-    net = {"architecture": "stylegan2", "channels": list(config.channels), "latent": config.latent, "labels": labels}
-    discriminator = StyleDiscriminator(config.channels, labels)
+    reached = config.fold * 2 ** (len(config.channels) + 1)
+    if config.size != reached:
+        raise MedgenError(f"The --channels and --fold given make pictures of {reached} px, not {config.size}.")
+    net = {"architecture": "stylegan2", "channels": list(config.channels), "fold": config.fold}
+    net |= {"latent": config.latent, "labels": labels}
+    discriminator = StyleDiscriminator(config.channels, config.fold, labels)
     discriminator.checkpointing = config.checkpointing
     return net, discriminator
 
@@ -186,4 +188,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(start("train.gan", main))

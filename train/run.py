@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -66,19 +69,18 @@ class Run:
     def track(
         self, name: str, module: nn.Module, optimizer: Optimizer | None = None, average: bool = False
     ) -> nn.Module:
-        """Moves `module` to the device and saves it, its optimiser and, if asked, its running average, with the run."""
-        module.to(self.device)
+        """Moves `module` to the device; it, its optimiser and, if asked, its running average are saved with the run."""
+        # channels last: 1.1 to 1.4 times faster convolutions on CPUs and on tensor cores
+        module.to(self.device, memory_format=torch.channels_last)
         self.modules[name] = module
         if optimizer is not None:
             self.optimizers[name] = self.accelerator.prepare(optimizer)
         if average:
-            import copy
-
             self.averages[name] = copy.deepcopy(module).eval().requires_grad_(False)
         return module
 
     def random(self, step: int, stream: str) -> torch.Generator:
-        """Random numbers on the device for one purpose of one step. Draw for the whole update, then take `batch.part`."""
+        """Random numbers for one purpose of one step. Draw for the whole update, then take `batch.part`."""
         return generator(self.device, self.config.seed, step, stream)
 
     def batches(self, step: int) -> Iterator[Batch]:
@@ -247,14 +249,12 @@ class Run:
         name = f"best-{self.seen:09d}.safetensors"
         self.best = sorted([*self.best, (metric, name)])[: max(1, self.config.keep_best)]
         if self.main:
-            from safetensors.torch import save as to_bytes
-
             kept = {file for _, file in self.best}
             if name in kept:
                 tensors = {
                     f"{m}/{k}": v.contiguous() for m, net in self.averages.items() for k, v in net.state_dict().items()
                 }
-                write_bytes(self.folder / name, to_bytes(tensors))
+                write_bytes(self.folder / name, save_safetensors(tensors))
             for old in self.folder.glob("best-*.safetensors"):
                 if old.name not in kept:
                     old.unlink()
@@ -265,11 +265,9 @@ class Run:
 
     def best_weights(self) -> tuple[dict[str, Tensor], str]:
         """The best averaged weights by validation, names as `module/tensor`; the last ones if nothing was validated."""
-        from safetensors.torch import load as from_bytes
-
         if self.best:
             metric, name = self.best[0]
-            return from_bytes((self.folder / name).read_bytes()), f"{metric:.5g} ({name})"
+            return load_safetensors((self.folder / name).read_bytes()), f"{metric:.5g} ({name})"
         tensors = {f"{m}/{k}": v for m, net in self.averages.items() for k, v in net.state_dict().items()}
         return tensors, "the last weights, nothing was validated"
 
@@ -281,24 +279,12 @@ class Run:
         parameters = {name: f"{sum(p.numel() for p in m.parameters()) / 1e6:.2f}M" for name, m in self.modules.items()}
         self.accelerator.print(
             f"{self.config.name}: {parameters} parameters on {self.device}, {self.config.precision}; "
-            f"{len(self.split.images)} images of {self.config.data}, {self.order.update} an update, {self.total} updates, "
-            f"{self.config.images / len(self.split.images):.1f} epochs; the first update took {seconds:.1f} s "
-            f"(it is the slowest). Nothing was written."
+            f"{len(self.split.images)} images of {self.config.data}, {self.order.update} an update, "
+            f"{self.total} updates, {self.config.images / len(self.split.images):.1f} epochs; "
+            f"the first update took {seconds:.1f} s (it is the slowest). Nothing was written."
         )
-
-
-def commit() -> str | None:
-    """The git commit of this checkout, None outside one."""
-    from medgen.provenance import commit as current
-
-    return current()
 
 
 def hardware(device: torch.device) -> str:
     """What the run ran on, for its card."""
-    import os
-
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores"
-
-
-__all__ = ["Path", "Run", "commit", "hardware"]

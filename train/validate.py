@@ -7,7 +7,7 @@ validation split. The board's metrics, on the test split, are the business of `e
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from torch import Tensor
 
 

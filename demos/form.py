@@ -1,0 +1,165 @@
+"""What the Generate form means: its fields checked, turned into tasks, and filled again from a manifest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from demos.runner import Task, batches
+from medgen import MedgenError, ModelCard, Request
+from medgen.generator import MAX_SEED
+
+IMAGES, WALK = "Images", "Latent walk"
+ANY_LABEL = "any"
+MAX_MODELS = 6
+MAX_IMAGES = 64
+MAX_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of the Generate form, in the order of its components.
+
+    Args:
+        models: names of the chosen cards.
+        mode: `IMAGES` or `WALK`.
+        seeds: "7" for 7, 8, 9, ... or an explicit list such as "3, 1, 4"; in a walk the seed it starts from.
+        count: images a model, when `seeds` is one number.
+        towards: the seed a walk ends at.
+        frames: pictures of a walk, both ends included.
+        label: `ANY_LABEL` or one of the labels.
+        steps: a number as text (gradio turns an empty number field into 0); "" = each model's default.
+        guidance: a number as text; "" = each model's default.
+        denoising: stream unfinished pictures.
+        real: show real images of the training data beside.
+    """
+
+    models: list[str]
+    mode: str
+    seeds: str
+    count: float | None
+    towards: str
+    frames: float | None
+    label: str | None
+    steps: str
+    guidance: str
+    denoising: bool
+    real: bool
+
+
+FIELDS = tuple(f.name for f in fields(Form))
+
+
+def problems(form: Form) -> dict[str, str]:
+    """Field name -> what is wrong with it and what to do; empty when the form can be run."""
+    found = {}
+    if not form.models:
+        found["models"] = "Choose at least one model."
+    elif len(form.models) > MAX_MODELS:
+        found["models"] = f"Choose at most {MAX_MODELS} models."
+    try:
+        seeds(form)
+    except MedgenError as error:
+        found["seeds"] = str(error)
+    if form.mode == WALK:
+        if not re.fullmatch(r"\s*[0-9]{1,19}\s*", form.towards) or int(form.towards) > MAX_SEED:
+            found["towards"] = "Give one whole number, such as 7."
+        if not _whole(form.frames, 2, MAX_FRAMES):
+            found["frames"] = f"Give a whole number from 2 to {MAX_FRAMES}."
+    elif not _whole(form.count, 1, MAX_IMAGES):
+        found["count"] = f"Give a whole number from 1 to {MAX_IMAGES}."
+    if form.steps.strip() and not (re.fullmatch(r"\s*[0-9]{1,4}\s*", form.steps) and 1 <= int(form.steps) <= 1000):
+        found["steps"] = "Give a whole number from 1 to 1000, or leave it empty."
+    if form.guidance.strip() and not (_number(form.guidance) and 0 <= float(form.guidance) <= 20):
+        found["guidance"] = "Give a number from 0 to 20, or leave it empty."
+    return found
+
+
+def validator(*values: Any) -> list[dict[str, Any]]:
+    """One `gr.validate` a field, as gradio wants them: bad fields turn red."""
+    found = problems(Form(*values))
+    return [gr.validate(name not in found, found.get(name, "")) for name in FIELDS]
+
+
+def _whole(value: float | None, low: int, high: int) -> bool:
+    return value is not None and value == int(value) and low <= value <= high
+
+
+def _number(text: str) -> bool:
+    return re.fullmatch(r"\s*\d+(\.\d*)?\s*", text, re.ASCII) is not None
+
+
+def seeds(form: Form) -> tuple[int, ...]:
+    """The seeds the form asks for.
+
+    Raises:
+        MedgenError: not whole numbers, or too many.
+    """
+    words = re.split(r"[\s,;]+", form.seeds.strip())
+    if not all(re.fullmatch(r"[0-9]{1,19}", word) for word in words):
+        raise MedgenError("Give a whole number such as 0, or a list such as 3, 1, 4.")
+    numbers = [int(word) for word in words]
+    if form.mode == WALK and len(numbers) > 1:
+        raise MedgenError("A walk starts from one seed: give a single whole number.")
+    if form.mode == IMAGES and len(numbers) == 1 and _whole(form.count, 1, MAX_IMAGES):
+        numbers = [numbers[0] + i for i in range(int(form.count or 1))]
+    if len(numbers) > MAX_IMAGES:
+        raise MedgenError(f"Give at most {MAX_IMAGES} seeds.")
+    if max(numbers) > MAX_SEED:
+        raise MedgenError("Seeds end at 2**63 - 1: give a smaller number.")
+    return tuple(numbers)
+
+
+def request(form: Form, card: ModelCard) -> Request:
+    """The form's question in the words of `card`: controls that it lacks are left out (`left_out` says which)."""
+    takes = set(card.controls)
+    return Request(
+        seeds=seeds(form),
+        steps=int(form.steps) if form.steps.strip() and "steps" in takes else None,
+        guidance=float(form.guidance) if form.guidance.strip() and "guidance" in takes else None,
+        label=form.label if "label" in takes and form.label in card.labels else None,
+    )
+
+
+def left_out(form: Form, card: ModelCard) -> str:
+    """What of the form this model could not take into account, as a sentence; "" when nothing."""
+    ignored = []
+    if form.label not in (None, ANY_LABEL) and form.label not in (card.labels if "label" in card.controls else ()):
+        ignored.append(f"no label “{form.label}”")
+    ignored += [f"no {n}" for n in ("steps", "guidance") if getattr(form, n).strip() and n not in card.controls]
+    return f"This model takes {' and '.join(ignored)}." if ignored else ""
+
+
+def tasks(form: Form, cards: dict[str, ModelCard]) -> list[Task]:
+    """The calls of `sample()` that answer the form, in running order.
+
+    Images go model by model; a walk goes frame by frame, so that all models move together.
+
+    Raises:
+        MedgenError: a model is gone, cannot answer, or none of them can walk.
+    """
+    if gone := [name for name in form.models if name not in cards]:
+        raise MedgenError(f"The model {gone[0]} is no longer there: reload the page and choose again.")
+    chosen = [cards[name] for name in form.models]
+    if form.mode == WALK:
+        chosen = [card for card in chosen if "towards" in card.controls]
+        if not chosen:
+            raise MedgenError("None of the chosen models can walk between two seeds: choose another model.")
+    questions = [(card, request(form, card)) for card in chosen]
+    for card, question in questions:
+        question.checked(card)
+    if form.mode == IMAGES:
+        return [task for card, question in questions for task in batches(card, question)]
+    return [Task(card, frame) for k in range(int(form.frames or 2)) for card, frame in _frame(form, questions, k)]
+
+
+def _frame(form: Form, questions: list[tuple[ModelCard, Request]], k: int) -> list[tuple[ModelCard, Request]]:
+    mix = k / (int(form.frames or 2) - 1)
+    towards = int(form.towards)
+    return [
+        (card, Request(one.seeds, one.steps, one.guidance, one.label, towards=towards, mix=mix))
+        for card, one in questions
+    ]

@@ -1,0 +1,198 @@
+"""The Generate tab: any models of one modality side by side, on the same seeds.
+
+python -m demos.generate
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demos import controls, downloads, lane, runner, widgets
+from demos.columns import Columns
+from demos.form import FIELDS, IMAGES, Form, tasks, validator
+from demos.runner import Loading, Process, Result
+from medgen import MedgenError
+
+TITLE = "Generate"
+REDRAW_SECONDS = 0.15
+FORMATS = [("PNG", "png"), ("DICOM", "dcm")]
+IDLE = "Choose models and press Generate."
+
+
+def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]]:
+    """Runs the form. Yields `[status, results, *columns]`, with `gr.skip()` where nothing changed.
+
+    Args:
+        process: what runs the tasks: `runner.run`, or a fake.
+        session: whose stop signal it listens to.
+        values: the fields of `Form`, in order.
+
+    Raises:
+        gr.Error: something is wrong with the form, a model or the data; the sentence says what to do.
+    """
+    form = Form(*values)
+    stop = lane.signal(session)
+    results: dict[str, Result] = {}
+    started = time.monotonic()
+    try:
+        work = tasks(form, widgets.known_cards())
+        shown = list({task.card.name: task.card for task in work}.values())
+        columns = Columns(form, shown)
+        yield [widgets.bar("Starting …", 0.0), [], *columns.changes()]
+        last_draw = 0.0
+        status = ""
+        for event in process(work, stop, form.denoising and form.mode == IMAGES):
+            if isinstance(event, Result):
+                results[event.card.name] = event
+            columns.take(event)
+            status = _status(event, status, len(work), results, time.monotonic() - started)
+            if isinstance(event, Loading) or time.monotonic() - last_draw > REDRAW_SECONDS:
+                last_draw = time.monotonic()
+                yield [status, list(results.values()), *columns.changes()]
+        columns.close()
+        yield [_ended(stop.is_set(), results, started), list(results.values()), *columns.changes()]
+    except MedgenError as error:
+        raise widgets.toast(error) from error
+
+
+def _status(event: runner.Event, last: str, total: int, results: dict[str, Result], seconds: float) -> str:
+    if isinstance(event, Result):
+        return last
+    if isinstance(event, Loading):
+        done = sum(len(result.requests) for result in results.values())
+        return widgets.bar(f"Loading {event.name} · {seconds:.0f} s", done / total)
+    part = f", part {event.task + 1} of {total}" if total > 1 else ""
+    text = f"{event.name}: step {event.done} of {event.total}{part} · {seconds:.0f} s"
+    return widgets.bar(text, (event.task + event.done / event.total) / total)
+
+
+def _ended(stopped: bool, results: dict[str, Result], started: float) -> str:
+    finished = sum(len(result.images) for result in results.values())
+    seconds = time.monotonic() - started
+    if stopped:
+        return widgets.bar(f"Stopped after {seconds:.1f} s. {finished} finished pictures were kept.")
+    return widgets.bar(f"Done: {finished} pictures in {seconds:.1f} s, loading included.")
+
+
+def arm(session: str) -> tuple[Any, Any, str]:
+    """The form is good: Generate off, Stop on, before the run waits for the machine."""
+    lane.arm(session)
+    return gr.update(interactive=False), gr.update(interactive=True), widgets.bar("Waiting for the machine …", 0.0)
+
+
+def release() -> tuple[Any, Any]:
+    """The run is over, however it ended."""
+    return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def ask_stop(session: str) -> Any:
+    """Stop was pressed."""
+    lane.stop(session)
+    return gr.update(interactive=False)
+
+
+def pack(session: str, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:
+    """The downloads of a run: `[zip button, other files, animation, verdict]`."""
+    if not results:
+        return [
+            gr.update(value=None, interactive=False),
+            gr.update(visible=False),
+            gr.update(value=None, visible=False),
+            "",
+        ]
+    place = downloads.folder(session)
+    try:
+        path, manifests = downloads.pack(results, place, format)
+        moving = downloads.animation(results, place)
+        files = [*downloads.manifest_files(manifests, place), *([moving] if moving else [])]
+    except MedgenError as error:
+        raise widgets.toast(error) from error
+    given = gr.update(value=[str(file) for file in files], visible=True)
+    side_by_side = f"Latent walk: {' | '.join(result.card.title for result in results)}"
+    animation = gr.update(value=moving and str(moving), label=side_by_side, visible=moving is not None)
+    verdict = downloads.verdict(manifests, expected or {})
+    return [gr.update(value=str(path), interactive=True), given, animation, verdict]
+
+
+def fill(path: str | None) -> list[Any]:
+    """The form from an uploaded manifest or ZIP: `[expected, modality, *fields]`."""
+    if path is None:
+        return [gr.skip()] * (2 + len(FIELDS))
+    found = widgets.known_cards()
+    try:
+        manifests = downloads.read_manifests(Path(path))
+        form = downloads.form_of(manifests, found)
+    except MedgenError as error:
+        raise widgets.toast(error) from error
+    modality = found[form.models[0]].modality
+    same = {name: card for name, card in found.items() if card.modality == modality}
+    models = gr.update(choices=widgets.model_choices(same), value=form.models)
+    label = gr.update(choices=controls.labels_of(form.models), value=form.label)
+    values = {**{name: getattr(form, name) for name in FIELDS}, "models": models, "label": label}
+    return [manifests, modality, *values.values()]
+
+
+def create(page: gr.Blocks, process: Process = runner.run) -> None:
+    """Puts the tab into `page`; `process` runs its tasks."""
+    form = controls.create(page)
+    status = gr.HTML(widgets.bar(IDLE), elem_id="status")
+    animation = gr.Image(
+        visible=False, label="Latent walk", format="png", interactive=False, buttons=["download", "fullscreen"]
+    )
+    columns = Columns.components()
+    with gr.Row(equal_height=True):
+        format = gr.Radio(FORMATS, value="png", label="Download as", min_width=180)
+        archive = gr.DownloadButton("Download ZIP", interactive=False, elem_id="zip", min_width=180)
+        upload = gr.UploadButton("Load a manifest or ZIP", min_width=180, elem_id="manifest", type="filepath")
+    verdict = gr.Markdown(elem_id="verdict")
+    files = gr.File(label="Manifests and animation", file_count="multiple", interactive=False, visible=False)
+    with gr.Accordion("About the chosen models", open=False):
+        form.models.change(controls.about, form.models, gr.Markdown(), show_progress="hidden", api_visibility="private")
+    results, expected = gr.State([], time_to_live=3600), gr.State({})
+    shown, packing = [status, results, *columns], [results, format, expected]
+    done = _wire_run(form, status, shown, process)
+    for trigger in (done.then, format.change):
+        trigger(_on_pack, packing, [archive, files, animation, verdict], show_progress="hidden",
+                api_visibility="private")  # fmt: skip
+    upload.upload(fill, upload, [expected, form.modality, *form.fields], api_visibility="private")
+
+
+def _wire_run(
+    form: controls.Controls, status: gr.HTML, shown: list[gr.blocks.Block], process: Process
+) -> gr.events.Dependency:
+    """Generate: check the form, wait for the machine, run, and give the buttons back however it ended."""
+
+    def on_generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        yield from generate(process, lane.session(request), *values)
+
+    quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
+    buttons = [form.go, form.halt]
+    armed = form.go.click(
+        _on_arm, form.fields, [*buttons, status], validator=validator, concurrency_limit=None, **quiet
+    )
+    ran = armed.success(on_generate, form.fields, shown, concurrency_id=lane.LANE, concurrency_limit=1, **quiet)
+    failed = widgets.bar("The run ended with an error; its message says what to do.")
+    ran.failure(lambda: failed, None, status, api_visibility="private")
+    form.halt.click(_on_stop, None, form.halt, queue=False, api_visibility="private")
+    return ran.then(release, None, buttons, **quiet)
+
+
+def _on_arm(request: gr.Request, *_values: Any) -> tuple[Any, Any, str]:
+    return arm(lane.session(request))
+
+
+def _on_stop(request: gr.Request) -> Any:
+    return ask_stop(lane.session(request))
+
+
+def _on_pack(request: gr.Request, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:
+    return pack(lane.session(request), results, format, expected)
+
+
+if __name__ == "__main__":
+    raise SystemExit(widgets.launch(widgets.page(TITLE, create)))

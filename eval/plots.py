@@ -1,0 +1,96 @@
+"""The board as a picture. plotly is imported only when one is drawn: the app must be on screen first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from eval.board import FLOOR
+from eval.export import display
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "cross", "hexagon", "star-triangle-down")
+
+
+def recall_precision(table: pd.DataFrame) -> Figure:
+    """Each model at (recall, precision), coloured by FID, one symbol a family, with 95 % intervals as bars.
+
+    Up and right is better. The floor of real images is a star. Models without the two numbers cannot be placed;
+    the title counts them, so that nobody takes the picture for the whole board.
+
+    Args:
+        table: from `board.table`: one comparable group, any number of rows.
+    """
+    from plotly.graph_objects import Figure
+
+    placed = table[table["recall"].notna() & table["precision"].notna()]
+    models = placed[placed["family"] != FLOOR]
+    figure = Figure()
+    for i, family in enumerate(sorted(set(models["family"]))):
+        own = models[models["family"] == family]
+        symbol = _SYMBOLS[i % len(_SYMBOLS)]
+        # without FID a point is grey: a colour would claim a value
+        _add(figure, own[own["fid"].notna()], family, symbol, coloured=True)
+        _add(figure, own[own["fid"].isna()], f"{family} (no FID)", symbol, coloured=False)
+    _add(figure, placed[placed["family"] == FLOOR], "real images (floor)", "star", coloured=False)
+    missing = int((table["family"] != FLOOR).sum() - len(models))
+    note = f"; {missing} without these numbers" if missing else ""
+    title = f"Recall and precision of {len(models)} {'model' if len(models) == 1 else 'models'}{note}"
+    figure.update_layout(
+        title={"text": title, "subtitle": {"text": "up and right is better; bars are 95 % intervals"}},
+        xaxis={"title": "Recall: share of real images the model could make", "range": [-0.03, 1.03]},
+        yaxis={"title": "Precision: share of generated images that look real", "range": [-0.03, 1.03]},
+        coloraxis={"colorscale": "Viridis", "reversescale": True, "colorbar": {"title": "FID"}},
+        legend={"orientation": "h", "y": -0.25},
+        template="plotly_white",
+        height=560,
+    )
+    if models["fid"].notna().any():
+        # the scale starts at the floor: two good models close together should not look like best and worst
+        figure.update_coloraxes(cmin=placed["fid"].min(), cmax=max(models["fid"].max(), placed["fid"].min() + 1))
+    else:
+        figure.update_coloraxes(showscale=False)
+    return figure
+
+
+def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured: bool) -> None:
+    """One trace: the models of one family."""
+    from plotly.graph_objects import Scatter
+
+    if part.empty:
+        return
+    colour = {"color": list(part["fid"]), "coloraxis": "coloraxis"} if coloured else {"color": "#555555"}
+    figure.add_trace(
+        Scatter(
+            x=list(part["recall"]),
+            y=list(part["precision"]),
+            error_x=_bars(part, "recall"),
+            error_y=_bars(part, "precision"),
+            mode="markers+text",
+            text=list(part["model"]),
+            # towards the middle, so that no name is cut off at an edge or struck through by its bar
+            textposition=["top right" if x < 0.5 else "top left" for x in part["recall"]],
+            cliponaxis=False,
+            name=name,
+            marker={"symbol": symbol, "size": 16, "line": {"width": 1, "color": "#222222"}, **colour},
+            hovertext=[
+                f"{row.model}<br>recall {row.recall}, precision {row.precision}, FID {row.fid}, n {row.n_fake}"
+                for row in display(part).itertuples()
+            ],
+            hoverinfo="text",
+        )
+    )
+
+
+def _bars(part: pd.DataFrame, name: str) -> dict[str, object]:
+    """plotly's error bars: distances from the value; no bar where there is no interval."""
+    up, down = part[f"{name}_high"] - part[name], part[name] - part[f"{name}_low"]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": list(up.clip(lower=0).fillna(0.0)),
+        "arrayminus": list(down.clip(lower=0).fillna(0.0)),
+    }

@@ -1,0 +1,133 @@
+"""What is compared with what: the real images, the floor, the seeds and the labels of each protocol."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.metrics import NEAREST
+from medgen import data
+from medgen.card import ModelCard
+from medgen.errors import MedgenError
+from medgen.image import ImageSet
+
+SPLITS = ("test", "val")
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A fair comparison, written down before any number is known.
+
+    Args:
+        name: what `--protocol` takes.
+        data: key of `medgen.data.DATASETS`; its splits are by patient.
+        k: nearest neighbours of precision, recall, density and coverage.
+    """
+
+    name: str
+    data: str
+    k: int = NEAREST
+
+
+PROTOCOLS: dict[str, Protocol] = {"cxr-128": Protocol("cxr-128", "kermany_cxr_128")}
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The real images of a protocol.
+
+    Args:
+        real: the split that models are compared with; they have seen none of its patients.
+        floor: as many real images of other patients (the train split): what a perfect model would score.
+        proportions: label -> share among all images of the train split, sorted by label.
+        whole: whether `real` is the whole split.
+    """
+
+    real: ImageSet
+    floor: ImageSet
+    proportions: dict[str, float]
+    whole: bool
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol called `name`.
+
+    Raises:
+        MedgenError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise MedgenError(f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def sides(asked: Protocol, split: str, *, n_fake: int | None = None, limit: int | None = None) -> Sides:
+    """Reads the real images: the whole split, or `limit` of it, and a floor of `n_fake` train images.
+
+    Args:
+        asked: the protocol.
+        split: "test" for what is reported, "val" for choosing between models.
+        n_fake: size of the generated set, hence of the floor; None = as many as real images.
+        limit: use at most this many real images, for a quick look.
+
+    Raises:
+        MedgenError: the data are not here, or too few.
+    """
+    if split not in SPLITS:
+        raise MedgenError(f"The split must be one of {', '.join(SPLITS)}, not {split!r}: train images are the floor.")
+    everything = data.real(asked.data, split)
+    real = everything if limit is None else whole_patients(everything, min(limit, len(everything)))
+    train = data.real(asked.data, "train")
+    wanted = len(real) if n_fake is None else n_fake
+    counts = Counter(train.labels or ())
+    proportions = {label: counts[label] / len(train) for label in sorted(counts)}
+    floor = whole_patients(train, min(wanted, len(train)))
+    return Sides(real, floor, proportions, whole=len(real) == len(everything))
+
+
+def whole_patients(images: ImageSet, n: int, seed: int = 0) -> ImageSet:
+    """`n` images, patient by patient in an order fixed by `seed`; only the last patient may be cut short.
+
+    Drawing single images would spread them over more patients than a split of that size has, and so look more
+    varied than it.
+
+    Raises:
+        MedgenError: `n` is not between 1 and the number of images.
+    """
+    if not 1 <= n <= len(images):
+        raise MedgenError(f"Ask for 1 to {len(images)} images, not {n}.")
+    subjects = np.asarray(images.subjects if images.subjects is not None else np.arange(len(images)))
+    names, patient = np.unique(subjects, return_inverse=True)
+    place = np.random.default_rng(seed).permutation(len(names))
+    return images.take(np.argsort(place[patient], kind="stable")[:n])
+
+
+def labels_for(card: ModelCard, seeds: tuple[int, ...], proportions: dict[str, float]) -> list[str | None]:
+    """The label each seed is sampled with: the train split's proportions, spread evenly over the seeds.
+
+    Seed s takes the label whose share of [0, 1) holds the fraction of (s + 1) times the golden ratio. So the label
+    depends on the seed alone, and any run of consecutive seeds has nearly the right proportions.
+
+    Returns:
+        One label a seed; all None for a model without labels.
+
+    Raises:
+        MedgenError: the model knows none of the labels of the data.
+    """
+    if "label" not in card.controls:
+        return [None] * len(seeds)
+    known = {label: share for label, share in proportions.items() if label in card.labels}
+    if not known:
+        raise MedgenError(
+            f"{card.name} knows the labels {', '.join(card.labels)}, none of which the data has "
+            f"({', '.join(proportions)}): choose a protocol of its data set."
+        )
+    upper = np.cumsum(list(known.values())) / sum(known.values())
+    names = list(known)
+    return [names[min(int(np.searchsorted(upper, _fraction(s), side="right")), len(names) - 1)] for s in seeds]
+
+
+def _fraction(seed: int) -> float:
+    return (seed + 1) * _GOLDEN % 1.0

@@ -1,0 +1,97 @@
+"""The file between `eval.run`, which writes it, and the board, which reads it: report*.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgen.errors import MedgenError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: its heading, which end is good, and how many decimals mean something."""
+
+    title: str
+    lower_is_better: bool
+    digits: int
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric("FID", True, 2),
+    "kid": Metric("KID", True, 4),
+    "precision": Metric("Precision", False, 3),
+    "recall": Metric("Recall", False, 3),
+    "density": Metric("Density", False, 3),
+    "coverage": Metric("Coverage", False, 3),
+    "histogram_distance": Metric("Histogram distance", True, 4),
+}
+
+_REQUIRED: dict[str, tuple[type, ...]] = {
+    "protocol": (str,),
+    "data": (str,),
+    "split": (str,),
+    "real_sha256": (str,),
+    "n_real": (int,),
+    "n_fake": (int,),
+    "extractor": (dict,),
+    "metrics": (dict,),
+    "k": (int,),
+}
+
+
+def file_name(split: str, extractor: str, whole: bool, n_fake: int) -> str:
+    """report.json for the full protocol on the test split with Inception; anything less has its own name.
+
+    A quick look with `--limit` or without the wheel thus never replaces the numbers of a full run.
+    """
+    if split == "test" and extractor == "inception-v3-2048" and whole:
+        return "report.json"
+    return f"report-{split}-{extractor}-{n_fake}.json"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A report whose required keys are there and whose numbers are numbers.
+
+    Raises:
+        MedgenError: the file is truncated, lacks a key or holds something else where a number belongs.
+    """
+    where = f"{path.parent.name}/{path.name}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError) as error:
+        raise MedgenError(f"{where} cannot be read as JSON ({error}); run eval.run for this model again.") from error
+    if not isinstance(values, dict):
+        raise MedgenError(f"{where} must hold one JSON object; run eval.run for this model again.")
+    for key, types in _REQUIRED.items():
+        value = values.get(key)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise MedgenError(f"{where}: {key} is missing or of the wrong type; run eval.run for this model again.")
+    extractor = values["extractor"]
+    if not all(isinstance(extractor.get(key), str) for key in ("name", "sha256")):
+        raise MedgenError(f"{where}: the extractor needs a name and a sha256; run eval.run for this model again.")
+    for name, entry in values["metrics"].items():
+        known = isinstance(entry, dict) and all(
+            _is_number_or_none(entry.get(key)) for key in ("value", "low", "high", "floor")
+        )
+        if not known:
+            raise MedgenError(f"{where}: the metric {name} does not hold numbers; run eval.run for this model again.")
+    return values
+
+
+def number(value: Any) -> float:
+    """`value` as float, NaN where there is none: the board's word for "missing"."""
+    return float(value) if value is not None and _is_number_or_none(value) else math.nan
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value))
+    )
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")

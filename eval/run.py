@@ -1,0 +1,197 @@
+"""Measures models against held-out patients and writes report.json.
+
+    python -m eval.run NAME [NAME ...] --protocol cxr-128 [--split val] [--n N] [--limit M] [--out FILE]
+    python -m eval.run --images DIR --protocol cxr-128 [--out FILE]
+
+Real and generated images -> features (cached) -> metrics with interval and real-against-real floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eval import measure, report
+from eval.fakes import Fakes, fakes_from_folder, fakes_of
+from eval.features import EXTRACTORS, Extractor, content_hash
+from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, sides
+from medgen import provenance, registry
+from medgen.atomic import write_json
+from medgen.errors import MedgenError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all models of one run share: the protocol, the real images and their features."""
+
+    asked: Protocol
+    split: str
+    sides: Sides
+    real: measure.Measured
+    floor: measure.Measured
+    extractor: Extractor
+    repeats: int
+
+
+def prepare(options: argparse.Namespace, progress: bool) -> Setting:
+    """Reads the real images and their features, once for all models.
+
+    Raises:
+        MedgenError: unknown protocol, data not here, or an extractor that was asked for is missing.
+    """
+    asked = protocol(options.protocol)
+    found = sides(asked, options.split, n_fake=_n_fake(options), limit=options.limit)
+    extractor = _extractor(options.extractor)
+    real = measure.reduced(found.real, extractor, progress=progress)
+    floor = measure.reduced(found.floor, extractor, progress=progress)
+    return Setting(asked, options.split, found, real, floor, extractor, options.repeats)
+
+
+def _n_fake(options: argparse.Namespace) -> int | None:
+    """How many generated images were asked for; None = as many as there are real ones."""
+    known = [n for n in (options.n, options.limit) if n is not None]
+    return min(known) if known else None
+
+
+def _extractor(name: str | None) -> Extractor:
+    """The extractor called `name`; None = Inception, or grey values where its weights are missing."""
+    if name is not None:
+        return EXTRACTORS[name]()
+    try:
+        return EXTRACTORS["inception-v3-2048"]()
+    except MedgenError as error:
+        print(f"{error} Until then: pixels-32 features, which know no FID.", file=sys.stderr)
+        return EXTRACTORS["pixels-32"]()
+
+
+def evaluate(setting: Setting, fakes: Fakes, *, progress: bool = False) -> dict[str, Any]:
+    """The content of a report.
+
+    Raises:
+        MedgenError: too few images, NaN pixels, or images of another shape.
+    """
+    extractor, real_images = setting.extractor, setting.sides.real
+    if fakes.images.pixels.shape[1:] != real_images.pixels.shape[1:]:
+        raise MedgenError(
+            f"{fakes.origin['model']} makes {fakes.images!r}, {setting.asked.name} measures {real_images!r}: "
+            "choose the protocol of its data set."
+        )
+    start = time.perf_counter()
+    fake = measure.reduced(fakes.images, extractor, progress=progress)
+    features_end = time.perf_counter()
+    k = setting.asked.k
+    found = measure.compare(
+        real=setting.real, fake=fake, floor=setting.floor, extractor=extractor, k=k, repeats=setting.repeats
+    )
+    per_class = measure.by_label(real=setting.real, fake=fake, extractor=extractor, k=k)
+    return {
+        "protocol": setting.asked.name,
+        "data": setting.asked.data,
+        "split": setting.split,
+        **fakes.origin,
+        "n_real": len(real_images),
+        "n_fake": len(fakes.images),
+        "n_floor": len(setting.sides.floor),
+        "n_subjects": len(set(real_images.subjects or ())),
+        "real_sha256": content_hash(real_images),
+        "extractor": {"name": extractor.name, "sha256": extractor.sha256},
+        "k": k,
+        "interval": {"level": 0.95, "repeats": setting.repeats},
+        "metrics": found,
+        "per_class": per_class,
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "seconds": {
+            "sampling": fakes.seconds,
+            "features": features_end - start,
+            "metrics": time.perf_counter() - features_end,
+        },
+        "seconds_per_image": None if fakes.seconds is None else fakes.seconds / len(fakes.images),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def summary(found: dict[str, Any]) -> str:
+    """A report as lines of text: value, interval and floor of each metric."""
+    head = (
+        f"{found['model']} | {found['protocol']} {found['split']} split | {found['extractor']['name']} | "
+        f"{found['n_real']} real of {found['n_subjects']} patients, {found['n_fake']} generated"
+    )
+    lines = [head, f"{'':20} {'value':>9}  {'95 % interval':^21} {'floor':>9}"]
+    for name, entry in found["metrics"].items():
+        shown = report.METRICS[name]
+        value, low, high, floor = (
+            "-" if entry[key] is None else f"{entry[key]:.{shown.digits}f}" for key in ("value", "low", "high", "floor")
+        )
+        reason = f"  ({entry['reason']})" if "reason" in entry else ""
+        lines.append(f"{shown.title:20} {value:>9}  {low:>9} .. {high:<9} {floor:>9}{reason}")
+    return "\n".join(lines)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m eval.run", description="Measure models on held-out patients.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="folder below checkpoints/")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="measure the PNG files of a folder instead")
+    parser.add_argument("--protocol", required=True, metavar="P", help=" | ".join(PROTOCOLS))
+    parser.add_argument("--split", choices=SPLITS, default="test", help="val for choosing models (default: test)")
+    parser.add_argument("--n", type=_positive, metavar="N", help="generated images (default: as many as real ones)")
+    parser.add_argument("--limit", type=_positive, metavar="M", help="at most M real and M generated: a quick look")
+    parser.add_argument("--extractor", choices=tuple(EXTRACTORS), help="default: inception-v3-2048 where installed")
+    parser.add_argument("--repeats", type=_positive, default=200, help="halves for an interval (default: 200)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.json in the model's folder")
+    options = parser.parse_args(argv)
+    if bool(options.names) == (options.images is not None):
+        parser.error("give the names of models, or --images DIR")
+    if options.out is not None and len(options.names) > 1:
+        parser.error("--out takes one model at a time")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _measure_all(options: argparse.Namespace, progress: bool) -> None:
+    for name in options.names:  # a misspelt name should fail before minutes of work
+        registry.load(name)
+    setting = prepare(options, progress)
+    wanted = _n_fake(options)
+    n = len(setting.sides.real) if wanted is None else wanted
+    for name in options.names or (None,):
+        if name is None:
+            fakes = fakes_from_folder(options.images, wanted, setting.sides.real)
+        else:
+            fakes = fakes_of(name, n, setting.sides.proportions, progress=progress)
+        found = evaluate(setting, fakes, progress=progress)
+        print(summary(found))
+        whole = setting.sides.whole and options.n is None
+        file = report.file_name(setting.split, setting.extractor.name, whole, len(fakes.images))
+        path = options.out or (None if name is None else registry.checkpoints_dir() / name / file)
+        if path is not None:
+            write_json(path, found)
+            print(f"written: {path.parent.name}/{path.name}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0 = done, 2 = the user has to do something first, 130 = interrupted."""
+    options = _options(argv)
+    try:
+        _measure_all(options, progress=sys.stderr.isatty())
+    except MedgenError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; features made so far are kept, the same command goes on from there.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,415 @@
+"""The app without a browser: its form, its runs, its downloads, and what it takes to get on screen."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import medgen
+from demos import board, controls, downloads, form, generate, lane, look, runner
+from demos.form import ANY_LABEL, IMAGES, WALK, Form
+from medgen import ImageSet, MedgenError, ModelCard, Request
+from medgen.generator import OnStep
+from medgen.noise import NoiseGenerator
+
+ROOT = Path(__file__).parent.parent
+PLAIN = Form(["noise-a-32"], IMAGES, "5", 3, "1", 4, ANY_LABEL, "", "", True, False)
+
+
+def make_card(name: str, **other: object) -> ModelCard:
+    values = {
+        "name": name,
+        "family": "noise",
+        "title": name.title(),
+        "modality": "CR",
+        "unit": "au",
+        "window": (0.0, 255.0),
+        "shape": (1, 32, 32),
+        "licence": "MIT",
+        "limits": "Noise.",
+        "controls": ("steps", "towards"),
+        "steps": 20,
+    }
+    return ModelCard(**{**values, **other})
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.delenv("MEDGEN_DATA", raising=False)
+    labelled = {"controls": ("steps", "label", "towards"), "labels": ("normal", "ill")}
+    make_card("noise-a-32").save(tmp_path / "checkpoints" / "noise-a-32")
+    make_card("noise-b-32", **labelled).save(tmp_path / "checkpoints" / "noise-b-32")
+    make_card("noise-c-64", shape=(1, 64, 64), controls=(), steps=None).save(tmp_path / "checkpoints" / "noise-c-64")
+    return tmp_path / "checkpoints"
+
+
+def run_form(asked: Form) -> list[runner.Result]:
+    results = {}
+    for event in runner.run(form.tasks(asked, medgen.cards()), threading.Event()):
+        if isinstance(event, runner.Result):
+            results[event.card.name] = event
+    return list(results.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"models": []}, "models"),
+        ({"models": ["m"] * 7}, "models"),
+        ({"seeds": "-1"}, "seeds"),
+        ({"seeds": "1.5"}, "seeds"),
+        ({"seeds": str(2**63)}, "seeds"),
+        ({"seeds": ""}, "seeds"),
+        ({"seeds": "٣"}, "seeds"),
+        ({"count": 0}, "count"),
+        ({"count": 65}, "count"),
+        ({"count": None}, "count"),
+        ({"steps": "0"}, "steps"),
+        ({"steps": "12.5"}, "steps"),
+        ({"guidance": "21"}, "guidance"),
+        ({"guidance": "nan"}, "guidance"),
+        ({"mode": WALK, "towards": "x"}, "towards"),
+        ({"mode": WALK, "frames": 1}, "frames"),
+        ({"mode": WALK, "seeds": "1, 2"}, "seeds"),
+    ],
+)
+def test_a_bad_value_turns_its_own_field_red_and_no_other(changed: dict, field: str) -> None:
+    answers = dict(zip(form.FIELDS, form.validator(*astuple(replace(PLAIN, **changed))), strict=True))
+    assert [name for name, answer in answers.items() if not answer["is_valid"]] == [field]
+    assert answers[field]["message"].endswith(".")
+
+
+def test_the_validator_answers_once_for_each_field_of_a_good_form() -> None:
+    answers = form.validator(*astuple(PLAIN))
+    assert len(answers) == len(form.FIELDS) and all(answer["is_valid"] for answer in answers)
+
+
+def test_one_number_counts_on_and_a_list_is_taken_as_it_is() -> None:
+    assert form.seeds(PLAIN) == (5, 6, 7)
+    assert form.seeds(replace(PLAIN, seeds="9, 2;2 4")) == (9, 2, 2, 4)
+
+
+def test_every_model_gets_the_same_seeds_and_only_the_controls_it_has(checkpoints: Path) -> None:
+    asked = replace(PLAIN, models=["noise-a-32", "noise-b-32", "noise-c-64"], label="ill", steps="7")
+    requests = {task.card.name: task.request for task in form.tasks(asked, medgen.cards())}
+    assert {request.seeds for request in requests.values()} == {(5, 6, 7)}
+    assert (requests["noise-a-32"].label, requests["noise-a-32"].steps) == (None, 7)
+    assert (requests["noise-b-32"].label, requests["noise-b-32"].steps) == ("ill", 7)
+    assert (requests["noise-c-64"].label, requests["noise-c-64"].steps) == (None, None)
+    cards = medgen.cards()
+    assert form.left_out(asked, cards["noise-c-64"]) == "This model takes no label “ill” and no steps."
+    assert form.left_out(asked, cards["noise-b-32"]) == ""
+
+
+def test_a_run_gives_the_pixels_of_the_plain_interface_whatever_the_portions(checkpoints: Path) -> None:
+    (result,) = run_form(replace(PLAIN, count=runner.BATCH * 2 + 1))
+    assert len(result.requests) == 3
+    expected = medgen.load("noise-a-32").sample(Request(seeds=tuple(range(5, 22))))
+    np.testing.assert_array_equal(result.images.pixels, expected.pixels)
+    assert result.seconds > 0 and result.peak_mb > 1
+
+
+def test_a_walk_moves_all_models_together_from_one_seed_to_the_other(checkpoints: Path) -> None:
+    asked = replace(PLAIN, models=["noise-a-32", "noise-b-32", "noise-c-64"], mode=WALK, seeds="3", towards="8")
+    order = [task.card.name for task in form.tasks(asked, medgen.cards())]
+    assert order == ["noise-a-32", "noise-b-32"] * 4, "the model without a latent is left out, the others alternate"
+    first = run_form(asked)[0].images
+    ends = medgen.load("noise-a-32").sample(Request(seeds=(3, 8)))
+    np.testing.assert_array_equal(first.pixels[[0, -1]], ends.pixels)
+    with pytest.raises(MedgenError, match="can walk"):
+        form.tasks(replace(asked, models=["noise-c-64"]), medgen.cards())
+
+
+def test_stop_ends_a_run_within_one_step_and_keeps_what_was_finished(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    reached = []
+    whole = NoiseGenerator.sample
+
+    def pressed_at_step_3(self: NoiseGenerator, request: Request, on_step: OnStep) -> ImageSet:
+        def step(done: int, total: int, preview: Callable[[], ImageSet]) -> None:
+            if self.card.name == "noise-b-32":
+                reached.append(done)
+                if done == 3:
+                    stop.set()
+            on_step(done, total, preview)
+
+        return whole(self, request, step)
+
+    monkeypatch.setattr(NoiseGenerator, "sample", pressed_at_step_3)
+    tasks = form.tasks(replace(PLAIN, models=["noise-a-32", "noise-b-32"], count=20), medgen.cards())
+    results = [event for event in runner.run(tasks, stop) if isinstance(event, runner.Result)]
+    assert reached == [1, 2, 3]
+    assert {result.card.name for result in results} == {"noise-a-32"} and len(results[-1].images) == 20
+
+
+def test_leaving_the_page_ends_the_worker(checkpoints: Path) -> None:
+    before = threading.active_count()
+    work = runner.run(form.tasks(replace(PLAIN, steps="1000"), medgen.cards()), threading.Event())
+    assert isinstance(next(work), runner.Loading)
+    work.close()
+    assert threading.active_count() == before
+
+
+def test_a_diffusion_run_streams_about_ten_previews(checkpoints: Path) -> None:
+    for steps in ("10", "25", "400"):
+        tasks = form.tasks(replace(PLAIN, steps=steps), medgen.cards())
+        events = list(runner.run(tasks, threading.Event(), previews=True))
+        previews = [event for event in events if isinstance(event, runner.Step) and event.preview is not None]
+        assert len(previews) == 9, "nine on the way; the tenth is the picture itself"
+    assert not any(isinstance(e, runner.Step) and e.preview for e in runner.run(tasks, threading.Event(), False))
+
+
+def test_a_full_memory_is_one_sentence_and_another_fault_is_not_hidden(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = form.tasks(PLAIN, medgen.cards())
+    for error, expected in (
+        (RuntimeError("CUDA out of memory. Tried ..."), MedgenError),
+        (MemoryError(), MedgenError),
+        (RuntimeError("shapes differ"), RuntimeError),
+        (MedgenError("The weights are not here."), MedgenError),
+    ):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("medgen.noise.NoiseGenerator.sample", fail)
+        with pytest.raises(expected) as caught:
+            list(runner.run(tasks, threading.Event()))
+        assert type(caught.value) is expected
+
+
+def test_a_model_is_loaded_once_until_its_card_changes(checkpoints: Path) -> None:
+    card = medgen.cards()["noise-a-32"]
+    assert runner.model(card) is runner.model(card)
+    kept = runner.model(card)
+    replace(card, steps=3).save(checkpoints / "noise-a-32")
+    assert runner.model(medgen.cards()["noise-a-32"]) is not kept
+
+
+def test_the_mark_is_in_the_picture_on_the_page_and_not_in_the_download(checkpoints: Path, tmp_path: Path) -> None:
+    (result,) = run_form(replace(PLAIN, count=1))
+    page = np.asarray(look.pictures(result.images)[0])
+    bare = np.asarray(look.pictures(result.images, "")[0])
+    assert min(page.shape) >= look.SHOWN_PX and page.shape == bare.shape
+    changed = np.flatnonzero((page != bare).any(axis=1))
+    assert changed.min() > page.shape[0] * 0.8 and (page[changed.min() :] == 255).sum() > 100
+    path, _ = downloads.pack([result], tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".png")]
+        clean = np.asarray(Image.open(archive.open(name)))
+    np.testing.assert_array_equal(clean, result.images.uint8()[0, 0])
+
+
+def test_the_mark_fits_a_narrow_a_wide_and_a_colour_picture() -> None:
+    for size in ((1, 300, 40), (1, 40, 300), (3, 64, 64)):
+        grey = ImageSet(np.full((1, *size), 100, np.float32), "CR", "au", (0.0, 255.0))
+        (picture,) = look.pictures(grey)
+        shown = np.asarray(picture)
+        assert (shown == 255).any() and (shown == 0).any()
+
+
+@pytest.mark.parametrize("mode", [IMAGES, WALK])
+def test_the_downloaded_zip_fills_the_form_again_and_gives_the_same_pixels(
+    mode: str, checkpoints: Path, tmp_path: Path
+) -> None:
+    asked = replace(PLAIN, models=["noise-a-32", "noise-b-32"], mode=mode, steps="12", denoising=False)
+    path, manifests = downloads.pack(run_form(asked), tmp_path)
+    read = downloads.read_manifests(path)
+    again = downloads.form_of(read, medgen.cards())
+    assert replace(again, count=asked.count, frames=asked.frames, towards=asked.towards) == asked
+    assert form.tasks(again, medgen.cards()) == form.tasks(asked, medgen.cards())
+    _, second = downloads.pack(run_form(again), tmp_path)
+    n = 3 if mode == IMAGES else 4
+    assert downloads.verdict(second, read).count(f"{n} of {n} pictures equal") == 2
+    second["noise-a-32"]["files"][0]["pixels_sha256"] = "0" * 64
+    assert f"{n - 1} of {n} pictures equal" in downloads.verdict(second, read)
+    alone = downloads.manifest_files(manifests, tmp_path)[1]
+    assert downloads.form_of(downloads.read_manifests(alone), medgen.cards()).models == ["noise-b-32"]
+
+
+def test_a_manifest_of_other_weights_or_of_an_absent_model_is_refused(checkpoints: Path, tmp_path: Path) -> None:
+    _, manifests = downloads.pack(run_form(PLAIN), tmp_path)
+    manifests["noise-a-32"]["weights"] = {"model.safetensors": "0" * 64}
+    with pytest.raises(MedgenError, match="other weights"):
+        downloads.form_of(manifests, medgen.cards())
+    with pytest.raises(MedgenError, match="is not here"):
+        downloads.form_of({"gone-32": manifests["noise-a-32"]}, medgen.cards())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"PK\x03\x04 truncated", b'{"synthetic": true}'])
+def test_a_file_that_is_no_manifest_is_one_sentence(content: bytes, checkpoints: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "upload"
+    bad.write_bytes(content)
+    with pytest.raises(gr.Error) as caught:
+        generate.fill(str(bad))
+    assert 8 <= caught.value.duration <= 10 and str(tmp_path) not in str(caught.value)
+
+
+def test_dicom_files_and_a_marked_animation_of_a_walk(checkpoints: Path, tmp_path: Path) -> None:
+    results = run_form(replace(PLAIN, models=["noise-a-32", "noise-b-32"], mode=WALK))
+    path, _ = downloads.pack(results, tmp_path, "dcm")
+    with zipfile.ZipFile(path) as archive:
+        assert sum(name.endswith(".dcm") for name in archive.namelist()) == 8
+    moving = downloads.animation(results, tmp_path)
+    assert moving is not None
+    with Image.open(moving) as animation:
+        assert animation.n_frames == 6, "four there, two back"
+        assert animation.size == (2 * look.SHOWN_PX + 8, look.SHOWN_PX)
+        assert b"Synthetic" in animation.info["comment"]
+    assert downloads.animation(run_form(PLAIN), tmp_path) is None
+
+
+def test_the_handler_shows_progress_results_and_the_seeds_used(checkpoints: Path) -> None:
+    lane.arm("someone")
+    screens = list(generate.generate(runner.run, "someone", *astuple(replace(PLAIN, models=["noise-a-32"]))))
+    assert "<progress" in screens[0][0] and "Done: 3 pictures" in screens[-1][0]
+    assert screens[-1][1][0].card.name == "noise-a-32"
+    said = " ".join(str(value) for screen in screens for value in screen)
+    assert "seeds 5 to 7" in said and "peak memory" in said
+    assert len({len(screen) for screen in screens}) == 1
+
+
+def test_a_run_stopped_while_it_waits_never_starts(checkpoints: Path) -> None:
+    lane.arm("patient")
+    generate.ask_stop("patient")
+    *_, last = generate.generate(runner.run, "patient", *astuple(PLAIN))
+    assert "Stopped" in last[0] and last[1] == []
+
+
+def test_an_error_of_the_process_is_a_toast_of_eight_to_ten_seconds(checkpoints: Path) -> None:
+    def broken(*_: object) -> Iterator[runner.Event]:
+        raise MedgenError("The disk is full: free some space.")
+        yield
+
+    with pytest.raises(gr.Error, match="free some space") as caught:
+        list(generate.generate(broken, "nobody", *astuple(PLAIN)))
+    assert 8 <= caught.value.duration <= 10
+    with pytest.raises(gr.Error, match="no longer there"):
+        list(generate.generate(runner.run, "nobody", *astuple(replace(PLAIN, models=["gone"]))))
+
+
+def test_controls_follow_the_chosen_cards(checkpoints: Path) -> None:
+    _, label, steps, guidance = controls.on_models(["noise-b-32", "noise-c-64"], "ill")
+    assert label["choices"] == [(w, w) for w in (ANY_LABEL, "normal", "ill")] or label["choices"] == [
+        ANY_LABEL,
+        "normal",
+        "ill",
+    ]
+    assert label["value"] == "ill" and steps["visible"] and not guidance["visible"]
+    mode, label, steps, _ = controls.on_models(["noise-c-64"], "ill")
+    assert not label["visible"] and label["value"] == ANY_LABEL and not steps["visible"] and not mode["interactive"]
+
+
+def test_a_broken_card_is_a_toast_and_an_empty_folder_an_empty_form(checkpoints: Path, tmp_path: Path) -> None:
+    (checkpoints / "noise-a-32" / "card.json").write_text("{")
+    with pytest.raises(gr.Error, match="noise-a-32"):
+        controls.on_load()
+    os.environ["MEDGEN_CHECKPOINTS"] = str(tmp_path / "empty")  # monkeypatch of the fixture restores it
+    modality, models = controls.on_load()
+    assert modality["choices"] == [] and models["choices"] == []
+    assert board.draw("nobody", None, "fid", "")[1] == board.EMPTY
+
+
+def write_report(folder: Path, fid: float) -> None:
+    metrics = {"fid": {"value": fid, "low": fid - 1, "high": fid + 1, "floor": 20.0}}
+    metrics |= {name: {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.8} for name in ("precision", "recall")}
+    metrics["kid"] = {"value": None, "low": None, "high": None, "floor": None}
+    report = {"protocol": "cxr-128", "data": "kermany_cxr_128", "split": "test", "real_sha256": "ab" * 32, "k": 5,
+              "n_real": 10, "n_fake": 10, "extractor": {"name": "inception-v3-2048", "sha256": "cd" * 32},
+              "metrics": metrics, "weights": {}, "created": "2026-01-01T00:00:00"}  # fmt: skip
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def test_the_board_sorts_keeps_numbers_and_shows_what_is_missing_as_a_dash(checkpoints: Path) -> None:
+    write_report(checkpoints / "noise-a-32", 90.0)
+    write_report(checkpoints / "noise-b-32", 30.0)
+    Image.new("L", (64, 64), 90).save(checkpoints / "noise-a-32" / "samples.png")
+    _, message, table, figure, model, strips, *files = board.draw("me", None, "fid", "")
+    assert list(table["Model"]) == ["real", "noise-b-32", "noise-a-32", "noise-c-64"]
+    assert list(table["FID"]) == [20.0, 30.0, 90.0, "-"] and set(table["KID"]) == {"-"}
+    assert isinstance(table["n"][1], int) and "noise-c-64" in message
+    assert len(figure.data) >= 2 and model["value"] == "noise-b-32"
+    assert [caption for _, caption in strips] == ["noise-a-32, synthetic samples"]
+    assert [Path(file["value"]).suffix for file in files] == [".csv", ".json", ".tex"]
+    assert all(Path(file["value"]).stat().st_size > 50 for file in files)
+    assert list(board.draw("me", None, "fid", "noise-a")[2]["Model"]) == ["real", "noise-a-32"]
+
+
+def test_provenance_is_the_files_on_the_disk_and_nothing_outside_the_folder(checkpoints: Path) -> None:
+    write_report(checkpoints / "noise-a-32", 90.0)
+    found = board.provenance("noise-a-32")
+    assert found["card.json"]["licence"] == "MIT" and found["report.json"]["metrics"]["fid"]["value"] == 90.0
+    assert set(board.provenance("../checkpoints/noise-a-32")) == {"../checkpoints/noise-a-32"}
+    assert "no model" in str(board.provenance("real"))
+
+
+def test_one_lane_stop_reaches_only_its_own_session() -> None:
+    mine, yours = lane.arm("me"), lane.arm("you")
+    lane.stop("me")
+    assert mine.is_set() and not yours.is_set()
+    assert not lane.arm("me").is_set(), "a new run starts unstopped"
+
+
+def test_demos_import_no_training_code_and_no_torch() -> None:
+    for path in [ROOT / "app.py", *(ROOT / "demos").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"train", "torch"}, path.name
+
+
+def test_the_app_is_on_screen_with_five_seconds_of_work_and_without_torch(checkpoints: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "SPACE_ID"},
+    )
+    try:
+        answer = _wait_for_page(f"http://127.0.0.1:{port}/", 60)
+        process = psutil.Process(app.pid)
+        times = process.cpu_times()
+        assert "Synthetic medical images" in answer
+        # processor time, not the clock: other work on the machine must not decide
+        assert times.user + times.system < 5.0
+        assert not [m.path for m in process.memory_maps() if "libtorch" in m.path]
+        assert {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"} == {"127.0.0.1"}
+    finally:
+        app.terminate()
+        app.wait(20)
+
+
+def _wait_for_page(url: str, seconds: float) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+                return answer.read().decode()
+        except OSError:
+            assert time.monotonic() < end, "the page never came"
+            time.sleep(0.1)

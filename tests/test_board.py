@@ -1,0 +1,251 @@
+"""The board: every model is there, only comparable rows share a table, and a missing number is never a zero."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from eval import board, plots
+from eval.report import METRICS
+from medgen import MedgenError, ModelCard
+
+WEIGHTS = {"model.safetensors": "a" * 64}
+
+
+@pytest.fixture(autouse=True)
+def house(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path))
+    return tmp_path
+
+
+def add(house: Path, name: str, *, family: str = "noise", weights: dict[str, str] = WEIGHTS) -> Path:
+    ModelCard(
+        name=name, family=family, title=f"Title of {name}", modality="CR", unit="au", window=(0.0, 255.0),
+        shape=(1, 8, 8), licence="MIT", limits="None.", weights=weights, data="kermany_cxr_128",
+        trained={"images_seen": 1000, "parameters": 123},
+    ).save(house / name)  # fmt: skip
+    return house / name
+
+
+def write(folder: Path, *, file: str = "report.json", created: str = "2025-01-01", fid: float | None = 30.0, **changed):
+    """A report with `fid`, and 0.5 for the rest."""
+    entry = {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.85}
+    metrics = {name: dict(entry) for name in METRICS}
+    metrics["fid"] = {"value": fid, "low": fid and fid - 2, "high": fid and fid + 2, "floor": 23.0}
+    values = {
+        "protocol": "cxr-128", "data": "kermany_cxr_128", "split": "test", "model": folder.name,
+        "real_sha256": "f" * 64, "n_real": 584, "n_fake": 584, "n_subjects": 326, "k": 5,
+        "extractor": {"name": "inception-v3-2048", "sha256": "7ff4a85c" + "0" * 56}, "metrics": metrics,
+        "weights": WEIGHTS, "commit": "abc", "versions": {"numpy": "2"}, "created": created,
+        "seconds": {"sampling": 58.4, "features": 1.0, "metrics": 1.0}, "seconds_per_image": 0.1,
+    } | changed  # fmt: skip
+    (folder / file).write_text(json.dumps(values))
+
+
+def test_every_model_is_a_row_and_a_missing_number_is_nan(house):
+    write(add(house, "good"))
+    write(add(house, "no-fid"), fid=None)
+    add(house, "unmeasured")
+    frame = board.rows().set_index("model")
+    assert set(frame.index) == {"good", "no-fid", "unmeasured", board.FLOOR}
+    assert frame.loc["good", ["fid", "fid_low", "fid_high", "fid_floor", "kid"]].tolist() == [30, 28, 32, 23, 0.5]
+    assert math.isnan(frame.loc["no-fid", "fid"])
+    assert frame.loc["no-fid", "kid"] == 0.5
+    assert frame.loc["unmeasured", ["fid", "recall", "n_real", "seconds"]].isna().all()
+    assert frame.loc["unmeasured", "params"] == 123
+    assert frame.loc["good", "images_seen"] == 1000
+    assert (frame["problem"] == "").all()
+    assert all(frame[name].dtype == "float64" for name in METRICS)
+
+
+def test_an_empty_house_has_an_empty_board(capsys):
+    frame = board.rows()
+    assert frame.empty
+    assert "fid" in frame.columns
+    assert board.groups(frame) == []
+    assert board.table(frame).empty
+    assert len(plots.recall_precision(board.table(frame)).data) == 0
+    assert board.main([]) == 0
+    assert "no models" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"split": "val"},
+        {"n_real": 100},
+        {"n_fake": 100},
+        {"extractor": {"name": "pixels-32", "sha256": "0" * 64}},
+        {"extractor": {"name": "inception-v3-2048", "sha256": "0" * 64}},
+        {"protocol": "other"},
+        {"real_sha256": "0" * 64},
+        {"k": 3},
+    ],
+)
+def test_what_is_not_comparable_never_shares_a_table(house, changed):
+    write(add(house, "a"))
+    write(add(house, "b"), **changed)
+    frame = board.rows()
+    found = board.groups(frame)
+    assert len(found) == 2
+    assert len({group.label for group in found}) == 2
+    tables = [set(board.table(frame, group)["model"]) for group in found]
+    assert sorted(tables, key=sorted) == [{"a", board.FLOOR}, {"b", board.FLOOR}]
+
+
+def test_the_test_split_with_inception_comes_first(house):
+    folder = add(house, "a")
+    write(folder, file="report-val.json", split="val")
+    write(folder, file="report-x.json", extractor={"name": "pixels-32", "sha256": "0" * 64})
+    write(folder)
+    first = board.groups(board.rows())[0]
+    assert (first.split, first.extractor) == ("test", "inception-v3-2048 (7ff4a85c)")
+
+
+def test_the_table_is_sorted_by_numbers_with_the_floor_on_top_and_the_missing_last(house):
+    for name, fid in (("a", 100.0), ("b", 9.5), ("c", 30.0), ("d", None)):
+        write(add(house, name), fid=fid)
+    add(house, "e")
+    frame = board.rows()
+    assert board.table(frame)["model"].tolist() == [board.FLOOR, "b", "c", "a", "d", "e"]
+    assert board.table(frame, sort_by="recall")["model"].tolist()[0] == board.FLOOR
+    assert board.table(frame, sort_by="model")["model"].tolist()[1:] == ["a", "b", "c", "d", "e"]
+    assert board.table(frame)["fid"].tolist()[:4] == [23.0, 9.5, 30.0, 100.0]
+    with pytest.raises(MedgenError, match="no column 'beauty'"):
+        board.table(frame, sort_by="beauty")
+
+
+def test_higher_is_better_for_recall(house):
+    for name, value in (("low", 0.1), ("high", 0.9)):
+        folder = add(house, name)
+        write(folder)
+        values = json.loads((folder / "report.json").read_text())
+        values["metrics"]["recall"]["value"] = value
+        (folder / "report.json").write_text(json.dumps(values))
+    assert board.table(board.rows(), sort_by="recall")["model"].tolist()[1:] == ["high", "low"]
+
+
+def test_search_is_plain_text_in_name_title_and_family(house):
+    write(add(house, "gan-cxr"))
+    write(add(house, "ddpm-cxr"))
+    frame = board.rows()
+    assert set(board.table(frame, search="GAN")["model"]) == {"gan-cxr", board.FLOOR}
+    assert set(board.table(frame, search="Title of ddpm")["model"]) == {"ddpm-cxr", board.FLOOR}
+    assert set(board.table(frame, search="(")["model"]) == {board.FLOOR}
+
+
+def test_a_measured_model_is_not_called_unmeasured_in_the_table_of_another_group(house):
+    write(add(house, "a"))
+    write(add(house, "b"), split="val")
+    frame = board.rows()
+    assert "b" not in set(board.table(frame, board.groups(frame)[0])["model"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:100], "cannot be read as JSON"),
+        (lambda text: "[]", "one JSON object"),
+        (lambda text: text.replace('"n_real": 584', '"n_real": "many"'), "n_real is missing or of the wrong type"),
+        (lambda text: text.replace("30.0", '"thirty"'), "the metric fid does not hold numbers"),
+        (lambda text: text.replace("30.0", "NaN"), "NaN is not JSON"),
+        (lambda text: text.replace('"sha256": "7ff4', '"sha": "7ff4'), "extractor needs a name and a sha256"),
+        (lambda text: text.replace("aaaa", "bbbb"), "made with other weights"),
+    ],
+)
+def test_a_broken_or_stale_report_is_a_row_that_says_so(house, damage, message, capsys):
+    write(add(house, "good"))
+    folder = add(house, "bad")
+    write(folder)
+    path = folder / "report.json"
+    path.write_text(damage(path.read_text()))
+    frame = board.rows().set_index("model")
+    assert message in frame.loc["bad", "problem"]
+    assert "bad/report.json" in frame.loc["bad", "problem"]
+    assert frame.loc["bad", list(METRICS)].isna().all()
+    assert frame.loc["good", "fid"] == 30.0
+    assert "bad" in set(board.table(board.rows())["model"])
+    assert board.main([]) == 1
+    printed = capsys.readouterr()
+    assert "| bad | noise | - |" in printed.out
+    assert message in printed.err
+
+
+def test_broken_cards_and_reports_without_a_card_are_rows(house):
+    write(add(house, "good"))
+    (house / "broken").mkdir()
+    (house / "broken" / "card.json").write_text("{")
+    (house / "orphan").mkdir()
+    write(house / "orphan", fid=50.0)
+    frame = board.rows().set_index("model")
+    assert "card.json cannot be read" in frame.loc["broken", "problem"]
+    assert "no card.json" in frame.loc["orphan", "problem"]
+    assert {"broken", "orphan"} <= set(board.table(board.rows())["model"])
+
+
+def test_only_broken_models_still_make_a_board(house):
+    add(house, "a")
+    frame = board.rows()
+    assert board.groups(frame) == [board.NOT_MEASURED]
+    assert board.table(frame, board.NOT_MEASURED)["model"].tolist() == ["a"]
+    assert len(plots.recall_precision(board.table(frame)).data) == 0
+
+
+def test_display_shows_a_dash_and_never_a_zero_for_a_missing_number(house):
+    write(add(house, "a"), fid=None)
+    shown = board.display(board.table(board.rows())).set_index("model")
+    assert shown.loc["a", "fid"] == "-"
+    assert shown.loc["a", "kid"] == "0.5000"
+    assert shown.loc["a", "n_fake"] == "584"
+
+
+def test_exports_can_be_read_back(house):
+    write(add(house, "a_1"), fid=None)
+    write(add(house, "b"))
+    table = board.table(board.rows())
+    back = pd.read_csv(io.StringIO(board.export(table, "csv"))).set_index("model")
+    assert math.isnan(back.loc["a_1", "fid"])
+    assert back.loc["b", "fid"] == 30.0
+    records = {row["model"]: row for row in json.loads(board.export(table, "json"))}
+    assert records["a_1"]["fid"] is None
+    assert records["b"]["fid"] == 30.0
+    latex = board.export(table, "latex")
+    assert r"a\_1 & noise & 584 & - &" in latex
+    assert r"b & noise & 584 & 30.00 [28.00, 32.00] &" in latex
+    assert latex.count(r"\begin{tabular}{llrrrrrrrr}") == 1
+    with pytest.raises(MedgenError, match="no export as 'xlsx'"):
+        board.export(table, "xlsx")
+
+
+def test_latex_of_the_whole_board_keeps_groups_apart(house):
+    write(add(house, "a"))
+    write(add(house, "b"), split="val")
+    assert board.export(board.rows(), "latex").count(r"\begin{tabular}") == 2
+
+
+def test_the_plot_places_models_by_recall_and_precision(house):
+    write(add(house, "a", family="gan"))
+    write(add(house, "b", family="diffusion"), fid=None)
+    add(house, "c")
+    figure = plots.recall_precision(board.table(board.rows()))
+    traces = {trace.name: trace for trace in figure.data}
+    assert set(traces) == {"gan", "diffusion (no FID)", "real images (floor)"}
+    gan = traces["gan"]
+    assert (gan.x[0], gan.y[0], gan.marker.color[0]) == (0.5, 0.5, 30.0)
+    assert gan.error_x.array[0] == pytest.approx(0.1)
+    assert traces["real images (floor)"].x[0] == 0.85
+    assert traces["diffusion (no FID)"].marker.color == "#555555"
+    assert len({trace.marker.symbol for trace in figure.data}) == 3
+    assert "2 models; 1 without these numbers" in figure.layout.title.text
+    json.loads(figure.to_json())
+
+
+def test_the_board_imports_neither_torch_nor_plotly():
+    code = "import sys, eval.board, eval.plots; print([m for m in ('torch', 'plotly', 'gradio') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,248 @@
+"""The app in headless Chromium, as a lecturer uses it: choose, generate, stop, download, look at the board."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medgen
+from medgen import ModelCard, Request
+
+sync_api = pytest.importorskip("playwright.sync_api")
+ROOT = Path(__file__).parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+
+# The real app; only the noise family takes 10 ms a step, so that there is something to stop.
+SLOW_APP = """
+import runpy, sys, time
+from medgen.noise import NoiseGenerator
+whole = NoiseGenerator.sample
+def paced(self, request, on_step=None):
+    def step(*values):
+        time.sleep(0.01)
+        on_step(*values)
+    return whole(self, request, step)
+NoiseGenerator.sample = paced
+sys.path.insert(0, ".")
+runpy.run_path("app.py", run_name="__main__")
+"""
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def save_cards(checkpoints: Path) -> None:
+    common: dict[str, Any] = {"family": "noise", "modality": "CR", "unit": "au", "window": (0.0, 255.0)}
+    common |= {"shape": (1, 32, 32), "licence": "MIT", "limits": "Noise, nobody's image.", "steps": 20}
+    first = ModelCard(name="noise-a-32", title="Noise A", controls=("steps", "towards"), **common)
+    first.save(checkpoints / first.name)
+    labels = ("normal", "ill")
+    second = ModelCard(name="noise-b-32", title="Noise B", controls=("steps", "label"), labels=labels, **common)
+    second.save(checkpoints / second.name)
+    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.9}
+    report = {"protocol": "cxr-128", "data": "kermany_cxr_128", "split": "test", "real_sha256": "ab" * 32, "k": 5,
+              "n_real": 10, "n_fake": 10, "extractor": {"name": "inception-v3-2048", "sha256": "cd" * 32},
+              "metrics": {"fid": metric, "precision": metric, "recall": metric}, "weights": {}}  # fmt: skip
+    (checkpoints / "noise-a-32" / "report.json").write_text(json.dumps(report))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app, running on checkpoints of its own."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    save_cards(checkpoints)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MEDGEN_CHECKPOINTS", str(checkpoints))
+    patch.delenv("MEDGEN_DATA", raising=False)
+    patch.delenv("SPACE_ID", raising=False)
+    command = [sys.executable, "-c", SLOW_APP, "--port", str(port)]
+    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < end and app.poll() is None, "the app did not start"
+                time.sleep(0.2)
+        yield url
+    finally:
+        app.terminate()
+        app.wait(20)
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.BrowserContext]:
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(20_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
+    """A loaded page; afterwards nobody outside may have been asked, and the console must be empty of errors."""
+    tab = browser.new_page()
+    faults: list[str] = []
+    hosts: set[str] = set()
+    # 422 is how gradio answers a form that its validator refused; the browser logs it as an error
+    wrong = lambda message: message.type == "error" and "status of 422" not in message.text  # noqa: E731
+    tab.on("console", lambda message: faults.append(message.text) if wrong(message) else None)
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or urlsplit(request.url).scheme))
+    tab.goto(address)
+    tab.get_by_label("Noise B (noise-b-32)").wait_for()
+    sync_api.expect(tab.get_by_label("Steps")).to_be_visible()
+    yield tab
+    tab.close()
+    assert hosts <= {"127.0.0.1", "localhost", "data", "blob"}
+    assert faults == []
+
+
+def press(page: sync_api.Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def finish(page: sync_api.Page, word: str) -> str:
+    """Waits until the status says `word` and Generate can be pressed again; returns the status."""
+    status = page.locator("#status")
+    sync_api.expect(status).to_contain_text(word)
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+    return status.inner_text()
+
+
+def test_generate_side_by_side_download_and_remake(page: sync_api.Page, tmp_path: Path) -> None:
+    press(page, "Generate")
+    assert "8 pictures" in finish(page, "Done:")
+    for slot, name in enumerate(("noise-a-32", "noise-b-32")):
+        pictures = page.locator(f"#gallery-{slot} img")
+        sync_api.expect(pictures).to_have_count(4)
+        alt = pictures.first.get_attribute("alt") or ""
+        assert name in alt and "seed 0" in alt and "synthetic" in alt
+        assert pictures.first.get_attribute("src").endswith(".png")
+        note = page.locator(f"#note-{slot}").inner_text()
+        assert "peak memory" in note and "seeds 0 to 3" in note and " s " in note
+    sync_api.expect(page.locator("#zip")).to_be_enabled()
+    with page.expect_download() as waiting:
+        page.locator("#zip").click()
+    saved = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(saved)
+    with zipfile.ZipFile(saved) as archive:
+        names = archive.namelist()
+        assert sum(name.endswith(".png") for name in names) == 8
+        manifest = json.loads(archive.read("noise-a-32/manifest.json"))
+        assert manifest["synthetic"] is True and manifest["request"]["seeds"] == [0, 1, 2, 3]
+        picture = Image.open(io.BytesIO(archive.read(f"noise-a-32/{manifest['files'][2]['file']}")))
+    expected = medgen.load("noise-a-32").sample(Request(seeds=(2,)))
+    np.testing.assert_array_equal(np.asarray(picture), expected.uint8()[0, 0])
+
+    page.locator("#seed textarea, #seed input").fill("77")
+    with page.expect_file_chooser() as chooser:
+        press(page, "Load a manifest or ZIP")
+    chooser.value.set_files(saved)
+    sync_api.expect(page.locator("#seed textarea, #seed input")).to_have_value("0")
+    press(page, "Generate")
+    finish(page, "Done:")
+    sync_api.expect(page.locator("#verdict")).to_contain_text("noise-b-32: 4 of 4 pictures equal")
+
+
+def test_stop_acts_at_once_and_keeps_the_finished_portion(page: sync_api.Page) -> None:
+    page.get_by_label("Noise B (noise-b-32)").uncheck()
+    page.get_by_label("Images", exact=False).and_(page.locator("input[type=number]")).fill("16")
+    page.get_by_label("Steps").fill("400")  # two portions of some four seconds
+    press(page, "Generate")
+    sync_api.expect(page.locator("#gallery-0 img").first).to_be_visible()  # a preview on the way
+    assert "unfinished" in (page.locator("#gallery-0 img").first.get_attribute("alt") or "")
+    sync_api.expect(page.locator("#status")).to_contain_text("part 2 of 2")
+    assert float(page.locator("#status progress").get_attribute("value")) >= 0.5
+    pressed = time.monotonic()
+    press(page, "Stop")
+    assert "8 finished pictures" in finish(page, "Stopped")
+    assert time.monotonic() - pressed < 3.0
+    sync_api.expect(page.locator("#gallery-0 img")).to_have_count(8)
+    sync_api.expect(page.locator("#zip")).to_be_enabled()
+
+
+def test_a_latent_walk_is_shown_as_frames_and_as_an_animation(page: sync_api.Page) -> None:
+    page.get_by_label("Latent walk").check()
+    page.get_by_label("Frames").and_(page.locator("input[type=number]")).fill("4")
+    press(page, "Generate")
+    assert "4 pictures" in finish(page, "Done:")
+    sync_api.expect(page.locator("#gallery-0 img")).to_have_count(4)
+    sync_api.expect(page.locator("img[src$='.gif']")).to_be_visible()
+
+
+def test_the_board_shows_numbers_and_dashes_and_fits_a_phone(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    narrow = "[document.documentElement.scrollWidth, window.innerWidth]"
+    for tab in ("Generate", "Board"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(300)
+        wide, window = page.evaluate(narrow)
+        assert wide <= window, tab
+    page.set_viewport_size({"width": 1280, "height": 900})
+    sync_api.expect(page.get_by_text("Not for clinical use")).to_be_visible()
+    table = page.locator("#board-table")
+    sync_api.expect(table.get_by_text("noise-a-32").filter(visible=True).first).to_be_visible()
+    sync_api.expect(table.get_by_text("-", exact=True).filter(visible=True).first).to_be_visible()
+    sync_api.expect(page.locator("#scatter .main-svg").first).to_be_visible()
+    with page.expect_download() as waiting:
+        page.locator("#export-csv").click()
+    assert "noise-a-32" in Path(waiting.value.path()).read_text()
+
+
+def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(page: sync_api.Page) -> None:
+    seed = page.locator("#seed textarea, #seed input")
+    seed.fill("minus one")
+    page.locator("#generate").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#seed")).to_contain_text("Give a whole number such as 0")
+    sync_api.expect(page.locator("#status")).to_contain_text("Choose models")
+    seed.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("3, 3")
+    page.locator("#models").get_by_role("checkbox").first.focus()
+    page.keyboard.press("Space")
+    sync_api.expect(page.get_by_label("Noise A (noise-a-32)")).not_to_be_checked()
+    page.locator("#generate").focus()
+    page.keyboard.press("Enter")
+    assert "2 pictures" in finish(page, "Done:")

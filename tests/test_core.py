@@ -1,0 +1,221 @@
+"""Cards, weights, requests and images: what is broken is refused in one sentence, and nothing is lost."""
+
+import errno
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import medgen
+from medgen import atomic, weights
+from medgen.card import ModelCard
+from medgen.errors import MedgenError
+from medgen.generator import Request
+from medgen.image import ImageSet, concatenate
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path))
+    return tmp_path
+
+
+def card(**changes):
+    base = ModelCard("noise-cxr-8", "noise", "Noise", "CR", "au", (0.0, 255.0), (1, 8, 8), "MIT", "noise")
+    return replace(base, controls=("label", "steps", "towards"), labels=("a", "b"), steps=2, **changes)
+
+
+def dcgan_card(folder, **changes):
+    """A card with real, untrained weights of a very small DCGAN."""
+    from medgen.gan import build
+
+    net = {"architecture": "dcgan", "size": 16, "width": 4, "latent": 8}
+    one = replace(card(), name="g", family="gan", shape=(1, 16, 16), net=net, controls=(), labels=(), steps=None)
+    folder = folder / "g"
+    one = replace(one, weights=weights.save(build(net).state_dict(), folder), **changes)
+    one.save(folder)
+    return folder
+
+
+def test_a_card_survives_its_file(checkpoints):
+    card().save(checkpoints / "noise-cxr-8")
+    assert medgen.cards()["noise-cxr-8"] == card()
+    assert list(medgen.cards(modality="MR")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v | {"colour": "red"}, "unknown key 'colour'"),
+        (lambda v: {k: x for k, x in v.items() if k != "unit"}, "lacks the key 'unit'"),
+        (lambda v: v | {"shape": "big"}, "shape must be"),
+        (lambda v: v | {"family": "vae3"}, "unknown family"),
+        (lambda v: v | {"name": "other"}, "must be equal"),
+        (lambda v: [v], "one JSON object"),
+    ],
+)
+def test_a_broken_card_is_refused(checkpoints, change, words):
+    path = card().save(checkpoints / "noise-cxr-8")
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(MedgenError, match=words):
+        medgen.cards()
+
+
+def test_a_truncated_card_and_an_unknown_model_are_refused(checkpoints):
+    path = card().save(checkpoints / "noise-cxr-8")
+    with pytest.raises(MedgenError, match=r"noise-cxr-8"):
+        medgen.load("ddpm")
+    with pytest.raises(MedgenError, match="no model"):
+        medgen.load("../noise-cxr-8")
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(MedgenError, match="cannot be read as JSON"):
+        medgen.load("noise-cxr-8")
+
+
+def test_weights_survive_sharding(tmp_path):
+    state = {f"layer{i}": torch.randn(100, 100) for i in range(5)} | {"count": torch.tensor(7)}
+    hashes = weights.save(state, tmp_path, shard_bytes=45_000)
+    assert len(hashes) == 3
+    assert all((tmp_path / name).stat().st_size < 50_000 for name in hashes)
+    back = weights.read(replace(card(), weights=hashes, folder=tmp_path))
+    assert back["count"] == 7
+    assert all(torch.allclose(back[k], v, atol=2e-3) for k, v in state.items() if k != "count")
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    for bad in (float("nan"), 1e30):
+        with pytest.raises(MedgenError, match="diverged"):
+            weights.save({"a": torch.tensor([bad])}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_missing_and_pickled_weights_are_refused(checkpoints):
+    folder = dcgan_card(checkpoints)
+    path = folder / "model.safetensors"
+    good = path.read_bytes()
+    assert medgen.load("g").sample(Request((1,))).pixels.shape == (1, 1, 16, 16)
+    path.write_bytes(good[:-1] + b"\x01")
+    with pytest.raises(MedgenError, match="sha256 differs"):
+        medgen.load("g")
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(MedgenError, match="sha256 differs"):
+        medgen.load("g")
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(MedgenError, match="never loaded"):
+        medgen.load("g")
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(MedgenError, match="never loaded"):
+        medgen.load("g")
+    path.unlink()
+    with pytest.raises(MedgenError, match="fetch the checkpoint again"):
+        medgen.load("g")
+
+
+def test_a_pickle_is_never_executed(checkpoints, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "exploded",))
+
+    folder = dcgan_card(checkpoints)
+    for name in ("model.safetensors", "model.bin", "../g/model.safetensors"):
+        (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
+        values = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps(values | {"weights": {name: "0" * 64}}))
+        with pytest.raises(MedgenError, match="never loaded"):
+            medgen.load("g")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_of_another_network_and_a_senseless_net_are_refused(checkpoints):
+    folder = dcgan_card(checkpoints)
+    values = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(values | {"net": values["net"] | {"width": 8}}))
+    with pytest.raises(MedgenError, match="do not fit"):
+        medgen.load("g")
+    (folder / "card.json").write_text(json.dumps(values | {"net": values["net"] | {"colour": 8}}))
+    with pytest.raises(MedgenError, match="does not describe a network"):
+        medgen.load("g")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Request(()), "Seeds"),
+        (Request((-1,)), "Seeds"),
+        (Request((2**63,)), "Seeds"),
+        (Request((True,)), "Seeds"),
+        (Request((1,), label="c"), "choose from a, b"),
+        (Request((1,), steps=0), "Steps"),
+        (Request((1,), steps=10**6), "Steps"),
+        (Request((1,), guidance=2.0), "takes no guidance"),
+        (Request((1,), towards=3), "both"),
+        (Request((1,), mix=0.5), "both"),
+        (Request((1,), towards=3, mix=float("nan")), "fraction"),
+    ],
+)
+def test_a_request_a_model_cannot_answer_is_refused(request_, words):
+    with pytest.raises(MedgenError, match=words):
+        request_.checked(card())
+
+
+def test_guidance_that_is_no_number_is_refused():
+    guided = replace(card(), controls=("guidance",), guidance=1.0)
+    for bad in (float("nan"), float("inf"), -1.0, 1e9):
+        with pytest.raises(MedgenError, match="Guidance"):
+            Request((1,), guidance=bad).checked(guided)
+
+
+def test_a_request_survives_json():
+    asked = Request((3, 4), steps=5, guidance=1.5, label="a", towards=9, mix=0.25)
+    assert Request.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+    with pytest.raises(MedgenError, match="may hold"):
+        Request.from_json({"seeds": [1], "colour": 3})
+
+
+def test_images_refuse_wrong_arrays_and_nan():
+    with pytest.raises(MedgenError, match="float32"):
+        ImageSet(np.zeros((1, 1, 4, 4)), "CR", "au", (0, 1))
+    with pytest.raises(MedgenError, match="window"):
+        ImageSet(np.zeros((1, 1, 4, 4), np.float32), "CR", "au", (1, 1))
+    with pytest.raises(MedgenError, match="NaN"):
+        ImageSet(np.full((1, 1, 4, 4), np.nan, np.float32), "CR", "au", (0, 1)).uint8()
+
+
+def test_the_window_maps_units_to_black_and_white():
+    hu = ImageSet(np.array([[[[-1000, 0], [40, 3000]]]], np.float32), "CT", "HU", (0.0, 80.0))
+    assert hu.unit_range().ravel().tolist() == [0, 0, 0.5, 1]
+    assert hu.uint8().ravel().tolist() == [0, 0, 128, 255]
+
+
+def test_taking_and_joining_keep_labels_with_their_images():
+    pixels = np.arange(3, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 2, 2), np.float32)
+    images = ImageSet(pixels, "CR", "au", (0.0, 2.0), labels=("a", "b", "c"))
+    taken = images.take([2, 0])
+    assert taken.labels == ("c", "a")
+    assert taken.pixels[0, 0, 0, 0] == 2
+    assert concatenate([taken, images]).labels == ("c", "a", "a", "b", "c")
+    with pytest.raises(MedgenError, match="cannot stand in one set"):
+        concatenate([images, ImageSet(pixels, "CT", "HU", (0.0, 2.0))])
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):
+    path = tmp_path / "kept.json"
+    path.write_text("old")
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MedgenError, match="No space left"):
+        atomic.write_bytes(path, b"new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_really_full_device_is_one_sentence():
+    with pytest.raises(MedgenError, match="Could not write"), atomic.replacing("/proc/medgen/x") as temporary:
+        temporary.write_bytes(b"x")

