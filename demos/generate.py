@@ -159,6 +159,7 @@ def create(page: gr.Blocks, process: Process = runner.run) -> None:
     for trigger in (done.then, format.change):
         trigger(_on_pack, packing, [archive, files, animation, verdict], show_progress="hidden",
                 api_visibility="private")  # fmt: skip
+    page.unload(_on_leave)
     upload.upload(fill, upload, [expected, form.modality, *form.fields], api_visibility="private")
 
 
@@ -188,6 +189,10 @@ def _on_arm(request: gr.Request, *_values: Any) -> tuple[Any, Any, str]:
 
 def _on_stop(request: gr.Request) -> Any:
     return ask_stop(lane.session(request))
+
+
+def _on_leave(request: gr.Request) -> None:
+    lane.leave(lane.session(request))
 
 
 def _on_pack(request: gr.Request, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:

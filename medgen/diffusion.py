@@ -3,6 +3,10 @@
 `train/diffusion.py` trains what this file samples. The network predicts in the frame of EDM (Karras 2022,
 arXiv:2206.00364), on pixels folded into channels (pixel-unshuffle), which is what makes a step cheap on a CPU.
 
+EDM's skip connection, c_skip x, is the best linear denoiser of independent pixels. Neighbouring pixels of an X-ray are
+anything but independent, so here the skip is the best linear denoiser of a Gaussian with the mean picture and the DCT
+spectrum of the training data (a Wiener filter), and the U-Net learns only what no linear filter can know.
+
 | name here | name in the paper |
 |---|---|
 | sigma | noise level, in units of pixels in [-1, 1] |
@@ -12,8 +16,10 @@ arXiv:2206.00364), on pixels folded into channels (pixel-unshuffle), which is wh
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor, nn
@@ -25,7 +31,7 @@ from medgen.image import ImageSet
 
 
 class FoldedUNet(nn.Module):
-    """diffusers' U-Net on pixels folded `fold` x `fold` into channels.
+    """A Wiener filter, and diffusers' U-Net on pixels folded `fold` x `fold` into channels.
 
     Args:
         size: height and width of the image in pixels.
@@ -38,6 +44,10 @@ class FoldedUNet(nn.Module):
         sigma_min: the last noise level.
         sigma_max: the first.
     """
+
+    mean: Tensor
+    spectrum: Tensor
+    dct: Tensor
 
     def __init__(
         self,
@@ -55,7 +65,7 @@ class FoldedUNet(nn.Module):
         self.fold = fold
         self.unet = UNet2DModel(
             sample_size=size // fold,
-            in_channels=fold * fold,
+            in_channels=2 * fold * fold,
             out_channels=fold * fold,
             block_out_channels=tuple(channels),
             layers_per_block=layers,
@@ -65,7 +75,30 @@ class FoldedUNet(nn.Module):
             norm_num_groups=16,
             num_class_embeds=labels + 1,
         )
+        # the untrained network is the filter alone
+        nn.init.zeros_(self.unet.conv_out.weight)
+        nn.init.zeros_(self.unet.conv_out.bias)
+        # until `learn_prior`, independent pixels: the filter is then EDM's own c_skip
+        self.register_buffer("mean", torch.zeros(1, size, size))
+        self.register_buffer("spectrum", torch.full((1, size, size), sigma_data**2))
+        self.register_buffer("dct", dct_matrix(size), persistent=False)
         self.noise = {"sigma_data": sigma_data, "sigma_min": sigma_min, "sigma_max": sigma_max}
+
+    @torch.no_grad()
+    def learn_prior(self, pixels: Tensor) -> None:
+        """Takes mean picture and DCT spectrum from training pixels `(N, 1, size, size)` in [-1, 1]."""
+        self.mean.copy_(pixels.mean(dim=0))
+        self.spectrum.copy_((self.dct @ (pixels - self.mean) @ self.dct.T).square().mean(dim=0) + 1e-8)
+
+    def wiener(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """The best linear denoiser: each DCT coefficient of variance S shrunk by S / (S + sigma^2).
+
+        Args:
+            noisy: `(N, 1, size, size)`.
+            sigma: `(N, 1, 1, 1)`.
+        """
+        gain = self.spectrum / (self.spectrum + sigma.square())
+        return self.mean + self.dct.T @ (gain * (self.dct @ (noisy - self.mean) @ self.dct.T)) @ self.dct
 
     def scheduler(self) -> EDMDPMSolverMultistepScheduler:
         """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
@@ -82,10 +115,26 @@ class FoldedUNet(nn.Module):
         Returns:
             `(N, 1, size, size)`: what `scheduler.precondition_outputs` turns into the denoised picture.
         """
-        folded = F.pixel_unshuffle(scaled, self.fold)
+        data = self.noise["sigma_data"]
+        with torch.autocast(scaled.device.type, enabled=False):
+            sigma = torch.exp(4.0 * noise_level.float())[:, None, None, None]
+            total = (sigma.square() + data**2).sqrt()
+            noisy = scaled.float() * total
+            linear = self.wiener(noisy, sigma)
+            # in the frame of F: (D - c_skip x) / c_out
+            skip = (linear - (data / total).square() * noisy) * total / (sigma * data)
+        folded = F.pixel_unshuffle(torch.cat([scaled, linear / data], dim=1), self.fold)
         # the U-Net's sinusoidal embedding was made for timesteps of 0 to 1000
         out = self.unet(folded, 1000.0 * noise_level, class_labels=label).sample
-        return F.pixel_shuffle(out, self.fold)
+        return F.pixel_shuffle(out, self.fold) + skip
+
+
+def dct_matrix(size: int) -> Tensor:
+    """The orthonormal DCT-II as a matrix: `dct @ x` transforms columns; its transpose is the inverse."""
+    k, n = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size, dtype=torch.float64)[None]
+    matrix = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2.0 / size)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
 
 
 def build(net: dict[str, Any]) -> FoldedUNet:

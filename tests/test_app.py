@@ -23,13 +23,17 @@ import pytest
 from PIL import Image
 
 import medgen
-from demos import board, controls, downloads, form, generate, lane, look, runner
+from demos import board, columns, controls, downloads, form, generate, lane, look, runner
 from demos.form import ANY_LABEL, IMAGES, WALK, Form
 from medgen import ImageSet, MedgenError, ModelCard, Request
+from medgen.data import available
+from medgen.data import real as medgen_real
 from medgen.generator import OnStep
 from medgen.noise import NoiseGenerator
 
 ROOT = Path(__file__).parent.parent
+HAVE_DATA = available("kermany_cxr_128")
+DATA = os.environ.get("MEDGEN_DATA", "")  # before a fixture hides it
 PLAIN = Form(["noise-a-32"], IMAGES, "5", 3, "1", 4, ANY_LABEL, "", "", True, False)
 
 
@@ -321,14 +325,33 @@ def test_controls_follow_the_chosen_cards(checkpoints: Path) -> None:
     assert not label["visible"] and label["value"] == ANY_LABEL and not steps["visible"] and not mode["interactive"]
 
 
-def test_a_broken_card_is_a_toast_and_an_empty_folder_an_empty_form(checkpoints: Path, tmp_path: Path) -> None:
+def test_a_broken_card_is_a_toast_and_an_empty_folder_an_empty_form(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (checkpoints / "noise-a-32" / "card.json").write_text("{")
     with pytest.raises(gr.Error, match="noise-a-32"):
         controls.on_load()
-    os.environ["MEDGEN_CHECKPOINTS"] = str(tmp_path / "empty")  # monkeypatch of the fixture restores it
-    modality, models = controls.on_load()
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "empty"))
+    with pytest.warns(UserWarning, match="no model yet"):
+        modality, models = controls.on_load()
     assert modality["choices"] == [] and models["choices"] == []
     assert board.draw("nobody", None, "fid", "")[1] == board.EMPTY
+
+
+@pytest.mark.skipif(not HAVE_DATA, reason="MEDGEN_DATA holds no kermany_cxr_128")
+def test_real_images_stand_beside_and_follow_the_label(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDGEN_DATA", DATA)
+    asked = replace(PLAIN, label="viral_pneumonia", real=True)
+    found = columns.real_like("kermany_cxr_128", asked)
+    assert found.labels == ("viral_pneumonia",) * 3
+    everyone = columns.real_like("kermany_cxr_128", replace(asked, label=ANY_LABEL))
+    np.testing.assert_array_equal(everyone.pixels, medgen_real("kermany_cxr_128", "train", 3, 5).pixels)
+    card = make_card("noise-a-32", data="kermany_cxr_128")
+    changes = columns.Columns(asked, [card]).changes()
+    said = " ".join(map(str, changes))
+    assert "<h3>Real</h3>" in said and "train split" in said
+    without = columns.Columns(replace(asked, real=False), [card]).changes()
+    assert "<h3>Real</h3>" not in " ".join(map(str, without))
 
 
 def write_report(folder: Path, fid: float) -> None:

@@ -124,9 +124,13 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
     tab = browser.new_page()
     faults: list[str] = []
     hosts: set[str] = set()
-    # 422 is how gradio answers a form that its validator refused; the browser logs it as an error
-    wrong = lambda message: message.type == "error" and "status of 422" not in message.text  # noqa: E731
-    tab.on("console", lambda message: faults.append(message.text) if wrong(message) else None)
+
+    def hear(message: sync_api.ConsoleMessage) -> None:
+        # 422 is how gradio answers a form that its validator refused; the browser logs it as an error
+        if message.type == "error" and "status of 422" not in message.text:
+            faults.append(message.text)
+
+    tab.on("console", hear)
     tab.on("pageerror", lambda error: faults.append(str(error)))
     tab.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or urlsplit(request.url).scheme))
     tab.goto(address)
@@ -246,3 +250,15 @@ def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(
     page.locator("#generate").focus()
     page.keyboard.press("Enter")
     assert "2 pictures" in finish(page, "Done:")
+
+
+def test_a_closed_page_gives_the_machine_back(page: sync_api.Page, browser: sync_api.BrowserContext) -> None:
+    left = browser.new_page()
+    left.goto(page.url)
+    left.get_by_label("Steps").fill("1000")
+    left.get_by_label("Images", exact=False).and_(left.locator("input[type=number]")).fill("64")
+    press(left, "Generate")
+    sync_api.expect(left.locator("#status")).to_contain_text("step")  # 160 seconds of work have begun
+    left.close()
+    press(page, "Generate")
+    assert "8 pictures" in finish(page, "Done:")

@@ -66,6 +66,7 @@ def train(config: DiffusionConfig) -> Run:
         "sigma_data": round(float(split.pixels(torch.arange(min(2000, len(split.images)))).std()), 3),
     }
     network = build(net)
+    network.learn_prior(split.pixels(torch.arange(len(split.images))).cpu())
     if config.checkpointing:
         network.unet.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)

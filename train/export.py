@@ -40,7 +40,8 @@ def export(
     run.averages[module].load_state_dict(state)
     for old in folder.glob("model*.safetensors"):
         old.unlink()
-    (folder / "report.json").unlink(missing_ok=True)
+    for old in folder.glob("report*.json"):
+        old.unlink()
     source = data.DATASETS[config.data]
     shape = tuple(run.split.images.shape[1:])
     card = ModelCard(
