@@ -9,7 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NO_TORCH = ["image", "generator", "card", "registry", "data", "catalogue", "layouts", "fetch", "files", "png", "dicom", "provenance", "errors", "atomic"]
+NO_TORCH = [
+    "image",
+    "generator",
+    "card",
+    "registry",
+    "data",
+    "catalogue",
+    "layouts",
+    "fetch",
+    "files",
+    "png",
+    "dicom",
+    "provenance",
+    "errors",
+    "atomic",
+]
 FORBIDDEN = {
     "medgen": {"train", "eval", "demos", "gradio", "accelerate"},
     "train": {"eval", "demos", "gradio"},

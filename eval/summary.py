@@ -1,0 +1,97 @@
+"""checkpoints/README.md, written from the cards and the reports: `python -m eval.summary`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import pandas as pd
+
+from eval import board
+from medgen import registry
+from medgen.atomic import write_bytes
+from medgen.card import ModelCard
+from medgen.errors import MedgenError
+
+HEAD = """# Checkpoints
+
+Written by `python -m eval.summary` from the cards and reports of these folders: do not edit.
+A folder holds `card.json` (what the model is and may be asked), `config.json` (the training run), the weights,
+`samples.png` (fixed seeds, not chosen), `log.jsonl` (losses) and `report.json` (what `python -m eval.run` measured).
+
+"""
+
+
+def summary() -> str:
+    """The whole text of checkpoints/README.md.
+
+    Raises:
+        MedgenError: a card is broken.
+    """
+    cards = registry.cards()
+    frame = board.rows()
+    reported = frame[(frame["family"] != board.FLOOR) & frame["fid"].notna()] if len(frame) else frame
+    reports = {row["model"]: row for row in reported.to_dict("records") if row["split"] == "test"}
+    ranked = sorted(cards.values(), key=lambda card: -_distance(reports.get(card.name)))
+    return HEAD + _table(cards, reports) + "\n## What most needs more training\n\n" + _needs(ranked, reports)
+
+
+def _table(cards: dict[str, ModelCard], reports: dict[str, Any]) -> str:
+    titles = (
+        "| model | data, licence | parameters | images seen | hardware, time | FID (floor) | KID | precision | recall |"
+    )
+    lines = [titles, "|---|---|---|---|---|---|---|---|---|"]
+    for name, card in cards.items():
+        trained = card.trained
+        row = reports.get(name)
+        parts = [
+            f"[{name}]({name}/card.json)",
+            f"{card.data or '-'}, {card.licence}",
+            _millions(trained.get("parameters")),
+            f"{trained['images_seen']:,}" if "images_seen" in trained else "-",
+            f"{trained.get('hardware', '-')}, {trained.get('seconds', 0) / 60:.0f} min" if trained else "-",
+            "-" if row is None else f"{row['fid']:.1f} ({row['fid_floor']:.1f})",
+            *("-" if row is None else f"{row[metric]:.3f}" for metric in ("kid", "precision", "recall")),
+        ]
+        lines.append("| " + " | ".join(parts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _needs(ranked: list[ModelCard], reports: dict[str, Any]) -> str:
+    lines = []
+    for card in ranked:
+        row, trained = reports.get(card.name), card.trained
+        if row is None:
+            lines.append(f"1. **{card.name}**: not measured; run `python -m eval.run {card.name}` first.")
+            continue
+        where = f"{trained.get('images_seen', 0):,} images on {trained.get('hardware', 'unknown hardware')}"
+        lines.append(
+            f"1. **{card.name}**: FID {row['fid'] / row['fid_floor']:.1f} times the floor, recall {row['recall']:.2f} "
+            f"against {row['recall_floor']:.2f}, after {where}."
+        )
+    return "\n".join(lines or ["No model yet."]) + "\n"
+
+
+def _distance(row: dict[str, Any] | None) -> float:
+    """How far from the floor: the order of need. Unmeasured first."""
+    return float("inf") if row is None or pd.isna(row["fid_floor"]) else row["fid"] / row["fid_floor"]
+
+
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.1f} M"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    argparse.ArgumentParser(prog="python -m eval.summary", description=__doc__).parse_args(argv)
+    try:
+        write_bytes(registry.checkpoints_dir() / "README.md", summary().encode())
+    except MedgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
