@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -30,18 +31,16 @@ def export(
 ) -> ModelCard:  # fmt: skip
     """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
 
-    An older report.json of the folder is removed: it is about other weights.
+    The folder is made whole beside the run and then takes the place of the old one, reports included: those are about
+    other weights.
     """
     config = run.config
-    folder = checkpoints_dir() / config.name
+    folder = run.folder / "export"
+    shutil.rmtree(folder, ignore_errors=True)
     tensors, chosen = run.best_weights()
     prefix = module + "/"
     state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     run.averages[module].load_state_dict(state)
-    for old in folder.glob("model*.safetensors"):
-        old.unlink()
-    for old in folder.glob("report*.json"):
-        old.unlink()
     source = data.DATASETS[config.data]
     shape = tuple(run.split.images.shape[1:])
     card = ModelCard(
@@ -58,7 +57,7 @@ def export(
             "hardware": hardware(run.device),
             "precision": config.precision,
             "parameters": sum(p.numel() for p in run.modules[module].parameters()),
-            "chosen_by": f"validation metric {chosen}",
+            **chosen,
             "commit": provenance.commit(),
             "citation": source.citation,
         },
@@ -69,10 +68,22 @@ def export(
     _curves(run, folder / "log.jsonl")
     if (run.folder / "training.gif").exists():
         shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
+    _take_place(folder, checkpoints_dir() / config.name)
     return card
 
 
-def _curves(run: Run, path: Any, lines: int = 500) -> None:
+def _take_place(new: Path, old: Path) -> None:
+    """Moves folder `new` to `old`; what was there is gone only after that."""
+    aside = new.with_name("export.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    old.parent.mkdir(parents=True, exist_ok=True)
+    if old.exists():
+        shutil.move(old, aside)
+    shutil.move(new, old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _curves(run: Run, path: Path, lines: int = 500) -> None:
     """At most `lines` lines of the loss curve: what a reader plots, not every update."""
     rows = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     every = max(1, -(-len(rows) // lines))

@@ -263,13 +263,18 @@ class Run:
                 file.write(json.dumps({"step": self.step, "images": self.seen, "metric": metric}) + "\n")
         return best
 
-    def best_weights(self) -> tuple[dict[str, Tensor], str]:
-        """The best averaged weights by validation, names as `module/tensor`; the last ones if nothing was validated."""
+    def best_weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The best averaged weights by validation, names as `module/tensor`; the last ones if nothing was validated.
+
+        Second, for the card: how they were chosen, and after how many images they were taken.
+        """
         if self.best:
             metric, name = self.best[0]
-            return load_safetensors((self.folder / name).read_bytes()), f"{metric:.5g} ({name})"
+            taken = int("".join(filter(str.isdigit, name)))
+            chosen = {"chosen_by": f"validation metric {metric:.5g}", "weights_after_images": taken}
+            return load_safetensors((self.folder / name).read_bytes()), chosen
         tensors = {f"{m}/{k}": v for m, net in self.averages.items() for k, v in net.state_dict().items()}
-        return tensors, "the last weights, nothing was validated"
+        return tensors, {"chosen_by": "the last weights", "weights_after_images": self.seen}
 
     def _dry_run(self) -> Iterator[int]:
         started = time.monotonic()

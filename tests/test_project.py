@@ -1,0 +1,80 @@
+"""The house: README, requirements and the committed models say the same thing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import medgen
+from eval import board, summary
+from medgen import registry
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIMIT_MB = 200
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "pip install -r requirements.txt && python app.py" in README
+    assert "pip install -r requirements-dev.txt && python -m pytest" in README
+    for command in ("requirements.txt", "requirements-dev.txt", "python -m pytest", "ruff check", "mypy", "set -euo"):
+        assert command in ci
+
+
+def test_a_space_gets_the_gradio_of_the_requirements():
+    sdk = re.search(r"^sdk_version: (.+)$", README, re.MULTILINE).group(1)
+    assert f"gradio=={sdk}" in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_requirement_is_bounded_and_torch_stays_below_cuda():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert "torch>=2.8,<=2.13.0" in wanted
+    assert all("==" in line or "<" in line for line in wanted)
+    assert not any(line.startswith(("torchvision", "torch-fidelity")) for line in wanted)
+
+
+def test_links_and_pictures_of_the_readme_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_table_of_checkpoints_is_the_one_the_cards_and_reports_give():
+    written = (ROOT / "checkpoints" / "README.md").read_text(encoding="utf-8")
+    assert written == summary.summary(), "run: python -m eval.summary"
+
+
+@pytest.mark.parametrize("name", sorted(registry.cards()))
+def test_a_committed_model_is_whole_and_what_its_card_says(name):
+    card = registry.cards()[name]
+    folder = card.folder
+    for file in ("card.json", "config.json", "samples.png", "log.jsonl"):
+        assert (folder / file).exists(), file
+    assert card.trained["parameters"] > 0
+    assert card.trained["images_seen"] > 0
+    images = medgen.load(name).sample(medgen.Request((0, 1), label=card.labels[0] if card.labels else None))
+    assert images.pixels.shape == (2, *card.shape)
+    # pictures, not a constant and not noise: neighbouring pixels agree
+    unit = images.unit_range()
+    assert unit.std() > 0.05
+    assert abs(unit[..., 1:] - unit[..., :-1]).mean() < 0.2 * unit.std()
+
+
+def test_committed_reports_belong_to_the_committed_weights():
+    frame = board.rows()
+    assert not frame["problem"].any(), frame[["model", "problem"]].to_string()
+    measured = set(frame.loc[frame["fid"].notna() & (frame["family"] != board.FLOOR), "model"])
+    assert set(registry.cards()) == measured
+
+
+def test_checkpoints_stay_small():
+    files = [path for path in (ROOT / "checkpoints").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < LIMIT_MB * 2**20
+    assert all(path.stat().st_size <= 16 * 2**20 + 4096 for path in files)
+
+
+def test_no_shared_image_is_committed():
+    """A real picture in the tree would be a WebP, a DICOM or a NIfTI file, or an archive."""
+    tracked = [p for p in ROOT.rglob("*") if p.is_file() and ".git" not in p.parts and "runs" not in p.parts]
+    assert not [p for p in tracked if p.suffix in (".webp", ".dcm", ".zip", ".npz") or p.name.endswith(".nii.gz")]
