@@ -51,8 +51,8 @@ def _table(cards: dict[str, ModelCard], reports: dict[str, Any]) -> str:
             _millions(trained.get("parameters")),
             f"{trained['images_seen']:,}" if "images_seen" in trained else "-",
             f"{trained.get('hardware', '-')}, {trained.get('seconds', 0) / 60:.0f} min" if trained else "-",
-            "-" if row is None else f"{row['fid']:.1f} ({row['fid_floor']:.1f})",
-            *("-" if row is None else f"{row[metric]:.3f}" for metric in ("kid", "precision", "recall")),
+            "-" if row is None else f"{_number(row['fid'], 1)} ({_number(row['fid_floor'], 1)})",
+            *("-" if row is None else _number(row[metric], 3) for metric in ("kid", "precision", "recall")),
         ]
         lines.append("| " + " | ".join(parts) + " |")
     return "\n".join(lines) + "\n"
@@ -66,9 +66,10 @@ def _needs(ranked: list[ModelCard], reports: dict[str, Any]) -> str:
             lines.append(f"1. **{card.name}**: not measured; run `python -m eval.run {card.name}` first.")
             continue
         where = f"{trained.get('images_seen', 0):,} images on {trained.get('hardware', 'unknown hardware')}"
+        times = _number(row["fid"] / row["fid_floor"], 1)
+        recall, floor = _number(row["recall"], 2), _number(row["recall_floor"], 2)
         lines.append(
-            f"1. **{card.name}**: FID {row['fid'] / row['fid_floor']:.1f} times the floor, recall {row['recall']:.2f} "
-            f"against {row['recall_floor']:.2f}, after {where}."
+            f"1. **{card.name}**: FID {times} times the floor, recall {recall} against {floor}, after {where}."
         )
     return "\n".join(lines or ["No model yet."]) + "\n"
 
@@ -76,6 +77,10 @@ def _needs(ranked: list[ModelCard], reports: dict[str, Any]) -> str:
 def _distance(row: dict[str, Any] | None) -> float:
     """How far from the floor: the order of need. Unmeasured first."""
     return float("inf") if row is None or pd.isna(row["fid_floor"]) else row["fid"] / row["fid_floor"]
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def _millions(count: int | None) -> str:

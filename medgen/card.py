@@ -92,6 +92,10 @@ class ModelCard:
             expected = _JSON_TYPES[name]
             if not isinstance(value, expected) or isinstance(value, bool):
                 raise MedgenError(f"{where}: {name} must be {expected}, not {value!r}.")
+            if name in _ITEM_TYPES and not all(isinstance(item, _ITEM_TYPES[name]) for item in value or ()):
+                raise MedgenError(f"{where}: {name} holds an item of the wrong type: {value!r}.")
+        if len(values["window"]) != 2:
+            raise MedgenError(f"{where}: window must be two numbers, not {values['window']!r}.")
         tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **tuples, "folder": path.parent})
 
@@ -105,4 +109,9 @@ _JSON_TYPES: dict[str, Any] = {
     "steps": (int, _NONE),
     "guidance": (int, float, _NONE),
     "data": (str, _NONE),
+}
+_ITEM_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("window", "spacing_mm"), (int, float)),
+    **dict.fromkeys(("controls", "labels"), str),
+    "shape": int,
 }

@@ -56,12 +56,14 @@ class Request:
         """The inverse of `to_json`.
 
         Raises:
-            MedgenError: an unknown or missing field.
+            MedgenError: an unknown or missing field, or seeds that are no list.
         """
         known = {f.name for f in fields(cls)} - {"source"}
         unknown = sorted(set(values) - known)
         if unknown or "seeds" not in values:
             raise MedgenError(f"A request needs seeds and may hold {sorted(known)}; it holds {sorted(values)}.")
+        if not isinstance(values["seeds"], list):
+            raise MedgenError(f"The seeds of a request must be a list of whole numbers, not {values['seeds']!r}.")
         return cls(**{**values, "seeds": tuple(values["seeds"])})
 
     def checked(self, card: ModelCard) -> Request:
@@ -86,15 +88,20 @@ class Request:
         if steps is not None and not (isinstance(steps, int) and 1 <= steps <= 1000):
             raise MedgenError(f"Steps must be a whole number from 1 to 1000, not {steps}.")
         guidance = self.guidance if self.guidance is not None else card.guidance
-        if guidance is not None and not (math.isfinite(guidance) and 0.0 <= guidance <= 20.0):
+        if guidance is not None and not (_is_number(guidance) and 0.0 <= guidance <= 20.0):
             raise MedgenError(f"Guidance must be a number from 0 to 20, not {guidance}.")
-        if (self.towards is None) != (self.mix is None) or not 0.0 <= (self.mix or 0.0) <= 1.0:
+        fraction = 0.0 if self.mix is None else self.mix
+        if (self.towards is None) != (self.mix is None) or not (_is_number(fraction) and 0.0 <= fraction <= 1.0):
             raise MedgenError("A latent walk needs both a second seed (towards) and a fraction from 0 to 1 (mix).")
         return replace(self, steps=steps, guidance=guidance)
 
 
 def _is_seed(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Generator(Protocol):

@@ -49,7 +49,7 @@ def trained(card: ModelCard, build: Callable[[dict[str, Any]], Network]) -> Netw
     """
     try:
         network = build(card.net)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise MedgenError(
             f"The card of {card.name} does not describe a network ({error}); restore card.json."
         ) from error

@@ -71,7 +71,8 @@ class StyledConv(nn.Module):
         scales = self.affine(style)  # (N, inputs)
         out = F.conv2d(x * scales[:, :, None, None].to(x.dtype), weight, padding=weight.shape[-1] // 2)
         if self.demodulate:
-            energy = scales.float().square() @ weight.float().square().sum(dim=(2, 3)).T  # (N, outputs)
+            with torch.autocast(x.device.type, enabled=False):  # float32: a bfloat16 product is 0.4 % off
+                energy = scales.float().square() @ weight.float().square().sum(dim=(2, 3)).T  # (N, outputs)
             out = out * torch.rsqrt(energy + 1e-8)[:, :, None, None].to(out.dtype)
         return out + self.bias[None, :, None, None].to(out.dtype)
 

@@ -53,6 +53,8 @@ def test_a_card_survives_its_file(checkpoints):
         (lambda v: v | {"colour": "red"}, "unknown key 'colour'"),
         (lambda v: {k: x for k, x in v.items() if k != "unit"}, "lacks the key 'unit'"),
         (lambda v: v | {"shape": "big"}, "shape must be"),
+        (lambda v: v | {"shape": [1, "8", 8]}, "wrong type"),
+        (lambda v: v | {"window": [0.0]}, "two numbers"),
         (lambda v: v | {"family": "vae3"}, "unknown family"),
         (lambda v: v | {"name": "other"}, "must be equal"),
         (lambda v: [v], "one JSON object"),
@@ -139,6 +141,9 @@ def test_weights_of_another_network_and_a_senseless_net_are_refused(checkpoints)
     (folder / "card.json").write_text(json.dumps(values | {"net": values["net"] | {"colour": 8}}))
     with pytest.raises(MedgenError, match="does not describe a network"):
         medgen.load("g")
+    (folder / "card.json").write_text(json.dumps(values | {"net": values["net"] | {"width": -4}}))
+    with pytest.raises(MedgenError, match="does not describe a network"):
+        medgen.load("g")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +160,7 @@ def test_weights_of_another_network_and_a_senseless_net_are_refused(checkpoints)
         (Request((1,), towards=3), "both"),
         (Request((1,), mix=0.5), "both"),
         (Request((1,), towards=3, mix=float("nan")), "fraction"),
+        (Request((1,), towards=3, mix="half"), "fraction"),
     ],
 )
 def test_a_request_a_model_cannot_answer_is_refused(request_, words):
@@ -164,7 +170,7 @@ def test_a_request_a_model_cannot_answer_is_refused(request_, words):
 
 def test_guidance_that_is_no_number_is_refused():
     guided = replace(card(), controls=("guidance",), guidance=1.0)
-    for bad in (float("nan"), float("inf"), -1.0, 1e9):
+    for bad in (float("nan"), float("inf"), -1.0, 1e9, "2"):
         with pytest.raises(MedgenError, match="Guidance"):
             Request((1,), guidance=bad).checked(guided)
 
@@ -174,6 +180,8 @@ def test_a_request_survives_json():
     assert Request.from_json(json.loads(json.dumps(asked.to_json()))) == asked
     with pytest.raises(MedgenError, match="may hold"):
         Request.from_json({"seeds": [1], "colour": 3})
+    with pytest.raises(MedgenError, match="list"):
+        Request.from_json({"seeds": 5})
 
 
 def test_images_refuse_wrong_arrays_and_nan():

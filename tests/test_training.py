@@ -21,8 +21,9 @@ from medgen.gan import build as build_gan
 from train import diffusion, gan
 from train.augment import DRAWS, adapt, augment
 from train.config import parse
-from train.data import Order
+from train.data import Order, Split
 from train.discriminators import DCDiscriminator, StyleDiscriminator
+from train.run import Run
 from train.validate import sliced_wasserstein
 
 ROOT = Path(__file__).parent.parent
@@ -207,12 +208,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state():
     flags = ["--batch", 8, "--warmup", 0, "--clip", 0, "--save-every", 8, "--ema", 0]
     train_diffusion("--images", 32, *flags)
     before = Path("run/state.pt").read_bytes()
-    with pytest.raises(MedgenError, match="not finite"):
-        train_diffusion("--images", 320, *flags, "--rate", 1e30, "--resume")
-    state = torch.load("run/state.pt", weights_only=True)
-    assert Path("run/state.pt").read_bytes() == before or all(
-        torch.isfinite(t).all() for t in state["modules"]["network"].values()
-    )
+    # the loss of the update that ruins the weights is itself finite
+    with pytest.raises(MedgenError, match="weights of the network are not finite"):
+        train_diffusion("--images", 320, *flags, "--rate", 1e39, "--resume")
+    assert Path("run/state.pt").read_bytes() == before
+    with pytest.raises(MedgenError, match=r"loss at update .* not finite"):
+        train_diffusion("--images", 320, *flags, "--save-every", 1000, "--rate", 1e30, "--resume")
+    assert Path("run/state.pt").read_bytes() == before
+
+
+def test_a_validation_metric_that_is_not_finite_picks_no_model(monkeypatch):
+    monkeypatch.setattr("train.gan.sliced_wasserstein", lambda real, fake: float("nan"))
+    with pytest.raises(MedgenError, match=r"validation metric .* not finite"):
+        train_gan("--images", 16, "--batch", 8, "--validate-every", 16)
+    assert not list(Path("run").glob("best-*"))
+
+
+def test_a_run_killed_after_a_validation_still_has_the_best_weights_of_its_state():
+    flags = ["--images", 96, "--batch", 8, "--save-every", 48, "--validate-every", 16, "--keep-best", 1]
+    train_diffusion(*flags, out="whole")
+    with pytest.MonkeyPatch.context() as patch:
+        rate = Run.rate
+        patch.setattr(Run, "rate", lambda run, step: 1 / 0 if step == 10 else rate(run, step))
+        with pytest.raises(ZeroDivisionError):  # after the validations at 64 and 80 images, before the save at 96
+            train_diffusion(*flags)
+    ((_, name),) = torch.load("run/state.pt", weights_only=True)["progress"]["best"]
+    assert (Path("run") / name).exists()
+    train_diffusion(*flags, "--resume")
+    assert Path("run/validation.jsonl").read_text() == Path("whole/validation.jsonl").read_text()
+    assert [p.name for p in Path("run").glob("best-*")] == [p.name for p in Path("whole").glob("best-*")]
+
+
+def test_a_run_killed_before_its_first_save_is_resumed_from_the_beginning():
+    flags = ["--images", 32, "--batch", 8]
+    whole = train_diffusion(*flags, out="whole")
+    train_diffusion(*flags)
+    Path("run/state.pt").unlink()
+    assert train_diffusion(*flags, "--resume") == whole
 
 
 def test_tensorboard_curves_grids_and_a_film_of_fixed_seeds_are_written():
@@ -236,6 +268,25 @@ def test_an_exported_model_loads_samples_and_obeys_its_label_and_seed(script):
     assert not np.array_equal(one[0], one[1])
     assert (Path("checkpoints") / name / "samples.png").exists()
     assert medgen.cards()[name].trained["images_seen"] == 48
+    assert json.loads((Path("checkpoints") / name / "config.json").read_text())["out"] == "", "a path of this machine"
+
+
+def test_an_export_that_fails_leaves_the_old_model(monkeypatch):
+    train_diffusion("--images", 8, "--batch", 8, "--export")
+    before = medgen.cards()
+    move = shutil.move
+
+    def full(source, target):
+        if Path(target) == Path("checkpoints/d-cxr-128").absolute() and Path(source).name == "export":
+            Path(target).mkdir()
+            raise OSError(28, "No space left on device")
+        return move(source, target)
+
+    monkeypatch.setattr(shutil, "move", full)
+    with pytest.raises(MedgenError, match="No space left"):
+        train_diffusion("--images", 16, "--batch", 8, "--export", "--resume")
+    assert medgen.cards() == before
+    assert medgen.load("d-cxr-128").sample(medgen.Request((0,), steps=1)).pixels.shape == (1, 1, 128, 128)
 
 
 def test_a_time_limit_saves_and_a_second_call_goes_on():
@@ -254,6 +305,9 @@ def test_a_time_limit_saves_and_a_second_call_goes_on():
         (["--batch", "0"], "--batch"),
         (["--precision", "int4"], "--precision"),
         (["--name", "../x"], "--name"),
+        (["--sample-steps", "0"], "--sample-steps"),
+        (["--size", "64"], "change --data or --size"),
+        (["--attention", "0"], "describe no network"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(arguments, words):
@@ -267,12 +321,27 @@ def test_an_old_run_is_not_overwritten_by_accident():
         train_diffusion("--images", 8, "--batch", 8)
 
 
+def test_a_config_of_another_script_is_not_resumed():
+    train_gan("--images", 8, "--batch", 8)
+    with pytest.raises(MedgenError, match="the script that wrote it"):
+        train_diffusion("--images", 8, "--batch", 8, "--resume")
+
+
 def test_every_image_of_an_epoch_is_seen_once_and_processes_share_the_update():
     order = Order(count=24, batch=2, accumulate=2, processes=2, seed=3)
     seen = torch.cat([order.indices(step) for step in range(3)])
     assert sorted(seen.tolist()) == list(range(24))
     assert not torch.equal(order.indices(0), order.indices(3))
     assert torch.equal(order.indices(1), order.indices(1))
+
+
+def test_the_labels_of_a_split_are_numbered_as_in_the_split_that_trains():
+    train, val = (Split.load("kermany_cxr_128", name, torch.device("cpu")) for name in ("train", "val"))
+    turned = Split.load("kermany_cxr_128", "val", torch.device("cpu"), train.names[::-1])
+    assert turned.names == train.names[::-1]
+    assert torch.equal(turned.labels, len(train.names) - 1 - val.labels)
+    with pytest.raises(MedgenError, match="which the others lack"):
+        Split.load("kermany_cxr_128", "val", torch.device("cpu"), train.names[:1])
 
 
 def test_presets_differ_and_flags_override_them():
@@ -297,6 +366,8 @@ def test_augmentation_off_is_the_identity_and_on_moves_pictures():
     assert torch.equal(augment(pictures, torch.tensor(0.0), u), pictures)
     moved = augment(pictures, torch.tensor(0.8), u)
     assert ((moved - pictures).abs().amax(dim=(1, 2, 3)) > 1e-3).float().mean() > 0.9
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(augment(pictures, torch.tensor(0.8), u), moved), "coordinates lost bits to mixed precision"
 
 
 def test_augmentation_never_mirrors():

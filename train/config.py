@@ -18,8 +18,6 @@ ConfigType = TypeVar("ConfigType", bound="Config")
 
 def option(default: Any, text: str) -> Any:
     """A dataclass field with a help text."""
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: default, metadata={"help": text})
     return field(default=default, metadata={"help": text})
 
 
@@ -60,15 +58,23 @@ class Config:
         Raises:
             MedgenError: names the option and what it may be.
         """
-        for name in ("images", "batch", "accumulate", "save_every", "validate_every", "sample_every"):
-            if getattr(self, name) < 1:
-                raise MedgenError(f"--{name.replace('_', '-')} must be at least 1.")
+        self.at_least_one("images", "batch", "accumulate", "save_every", "validate_every", "sample_every")
         choices = {"precision": ("no", "bf16", "fp16"), "schedule": ("cosine", "constant")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise MedgenError(f"--{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
         if not self.name or Path(self.name).name != self.name:
             raise MedgenError("--name must be a plain name such as ddpm-cxr-128.")
+
+    def at_least_one(self, *names: str) -> None:
+        """Refuses counts below 1.
+
+        Raises:
+            MedgenError: names the option.
+        """
+        for name in names:
+            if getattr(self, name) < 1:
+                raise MedgenError(f"--{name.replace('_', '-')} must be at least 1.")
 
     @property
     def folder(self) -> Path:
@@ -93,14 +99,14 @@ def parse(
     preset = given.pop("preset")
     base = kind(**{**presets[preset], **given})
     if base.resume:
-        base = kind(**{**_saved(base.folder), **given})
+        base = kind(**{**_saved(kind, base.folder), **given})
     base.validated()
     return base
 
 
 def _add_flag(parser: argparse.ArgumentParser, item: dataclasses.Field[Any], hint: Any) -> None:
     flag = "--" + item.name.replace("_", "-")
-    text = f"{item.metadata.get('help', '')} [{_default(item)}]"
+    text = f"{item.metadata.get('help', '')} [{item.default}]"
     if hint is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     elif typing.get_origin(hint) is tuple:
@@ -112,11 +118,7 @@ def _add_flag(parser: argparse.ArgumentParser, item: dataclasses.Field[Any], hin
         parser.add_argument(flag, type=hint, default=argparse.SUPPRESS, help=text)
 
 
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
-
-
-def _saved(folder: Path) -> dict[str, Any]:
+def _saved(kind: type[Config], folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -124,4 +126,7 @@ def _saved(folder: Path) -> dict[str, Any]:
         raise MedgenError(
             f"There is no run to resume in {folder}: {path.name} cannot be read; leave out --resume."
         ) from error
+    known = {item.name for item in dataclasses.fields(kind)}
+    if not isinstance(values, dict) or not set(values) <= known:
+        raise MedgenError(f"{path} is not the config of such a run; resume with the script that wrote it.")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medgen import data
+from medgen.errors import MedgenError
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Split:
     Args:
         images: `(N, C, H, W)` uint8.
         labels: `(N,)` int64 index into `names`.
-        names: the labels, sorted.
+        names: the labels, in the order of the catalogue.
     """
 
     images: Tensor
@@ -26,11 +28,18 @@ class Split:
     names: tuple[str, ...]
 
     @classmethod
-    def load(cls, name: str, split: str, device: torch.device) -> Split:
-        """The whole `split` of data set `name`."""
+    def load(cls, name: str, split: str, device: torch.device, names: tuple[str, ...] = ()) -> Split:
+        """The whole `split` of data set `name`, labels numbered as in `names` (those of another split) if given.
+
+        Raises:
+            MedgenError: no such data, or a label that is not in `names`.
+        """
         real = data.real(name, split)
         words = real.labels or ("",) * len(real)
-        names = tuple(label for label in data.DATASETS[name].labels if label in set(words)) or tuple(sorted(set(words)))
+        names = names or tuple(label for label in data.DATASETS[name].labels if label in set(words))
+        names = names or tuple(sorted(set(words)))
+        if strange := sorted(set(words) - set(names)):
+            raise MedgenError(f"The {split} split of {name} has the label {strange[0]!r}, which the others lack.")
         index = {label: i for i, label in enumerate(names)}
         labels = torch.tensor([index[word] for word in words])
         return cls(torch.from_numpy(real.uint8()).to(device), labels.to(device), names)
@@ -38,6 +47,19 @@ class Split:
     def pixels(self, index: Tensor) -> Tensor:
         """Images at `index`: uint8 -> `(N, C, H, W)` float32 in [-1, 1]."""
         return self.images[index].float() / 127.5 - 1.0
+
+    def expect(self, size: int) -> None:
+        """Refuses pictures that the network cannot take.
+
+        Raises:
+            MedgenError: they are not of one channel and `size` pixels.
+        """
+        channels, height, width = self.images.shape[1:]
+        if (channels, height, width) != (1, size, size):
+            raise MedgenError(
+                f"The pictures are {channels}x{height}x{width}, the network is for 1x{size}x{size}: "
+                "change --data or --size."
+            )
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,4 @@ def generator(device: torch.device | str, seed: int, step: int, stream: str) -> 
 
 def hash_int(text: str) -> int:
     """63 bits of the sha256 of `text`; Python's own hash() differs from process to process."""
-    import hashlib
-
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

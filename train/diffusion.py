@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medgen.diffusion import build
+from medgen.errors import MedgenError
 from train import memory
 from train.config import Config, option, parse
 from train.data import Split
@@ -35,6 +36,11 @@ class DiffusionConfig(Config):
     sigma_spread: float = option(1.4, "standard deviation of ln(sigma) while training")
     sample_steps: int = option(20, "default steps of the exported model, and of the sample grids")
 
+    def validated(self) -> None:
+        """As every run, and one step or more."""
+        super().validated()
+        self.at_least_one("size", "fold", "sample_steps")
+
 
 BASE = {"clip": 1.0}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,6 +62,7 @@ def train(config: DiffusionConfig) -> Run:
     """One whole run."""
     run = Run(config)
     split, update, where = run.split, run.order.update, run.device
+    split.expect(config.size)
     net = {
         "size": config.size,
         "fold": config.fold,
@@ -65,7 +72,10 @@ def train(config: DiffusionConfig) -> Run:
         "labels": len(split.names),
         "sigma_data": round(float(split.pixels(torch.arange(min(2000, len(split.images)))).std()), 3),
     }
-    network = build(net)
+    try:
+        network = build(net)
+    except ValueError as error:
+        raise MedgenError(f"--channels, --layers and --attention describe no network: {error}") from error
     network.learn_prior(split.pixels(torch.arange(len(split.images))).cpu())
     if config.checkpointing:
         network.unet.enable_gradient_checkpointing()
@@ -130,7 +140,7 @@ def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
             pixels = scheduler.step(output, level, pixels).prev_sample
         return pixels.cpu()
 
-    validation = Split.load(config.data, "val", run.device)
+    validation = Split.load(config.data, "val", run.device, split.names)
 
     @torch.no_grad()
     def loss() -> float:

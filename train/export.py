@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from medgen import data, provenance, weights
 from medgen.atomic import write_bytes, write_json
 from medgen.card import ModelCard
+from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
 from train.pictures import grid
 from train.run import Run, hardware
@@ -63,7 +64,8 @@ def export(
         },
     )  # fmt: skip
     card.save(folder)
-    write_json(folder / "config.json", asdict(config))
+    # not the folder of the run: a path of this machine
+    write_json(folder / "config.json", asdict(replace(config, out="", resume=False)))
     write_bytes(folder / "samples.png", grid(sample(), columns=6))
     _curves(run, folder / "log.jsonl")
     if (run.folder / "training.gif").exists():
@@ -73,13 +75,25 @@ def export(
 
 
 def _take_place(new: Path, old: Path) -> None:
-    """Moves folder `new` to `old`; what was there is gone only after that."""
+    """Moves folder `new` to `old`; what was there is gone only after that.
+
+    Raises:
+        MedgenError: the operating system refused (disk full, read-only folder, ...); `old` is as it was.
+    """
     aside = new.with_name("export.old")
     shutil.rmtree(aside, ignore_errors=True)
-    old.parent.mkdir(parents=True, exist_ok=True)
-    if old.exists():
-        shutil.move(old, aside)
-    shutil.move(new, old)
+    was_moved = False
+    try:
+        old.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists():
+            shutil.move(old, aside)
+            was_moved = True
+        shutil.move(new, old)
+    except OSError as error:
+        if was_moved:
+            shutil.rmtree(old, ignore_errors=True)
+            shutil.move(aside, old)
+        raise MedgenError(f"Could not export to {old.parent.name}/{old.name}: {error.strerror or error}.") from error
     shutil.rmtree(aside, ignore_errors=True)
 
 

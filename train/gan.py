@@ -1,6 +1,6 @@
 """Trains a GAN: DCGAN, the teaching baseline, or a StyleGAN2 with adaptive augmentation.
 
-python -m train.gan --architecture dcgan --name dcgan-cxr-128 --export
+python -m train.gan --preset dcgan --name dcgan-cxr-128 --export
 accelerate launch -m train.gan --preset gpus --name stylegan2-cxr-128 --export
 """
 
@@ -41,16 +41,21 @@ class GanConfig(Config):
     ada: bool = option(True, "adaptive augmentation of what the discriminator sees")
     label_dropout: float = option(0.1, "fraction of pictures trained without their label")
 
+    def validated(self) -> None:
+        """As every run, and a penalty every update or more rarely."""
+        super().validated()
+        self.at_least_one("size", "width", "fold", "latent", "r1_every")
+
 
 STYLE = {"architecture": "stylegan2", "rate": 2e-3, "warmup": 0, "schedule": "constant"}
 PRESETS: dict[str, dict[str, Any]] = {
     "laptop": {**STYLE, "batch": 16, "images": 200_000, "precision": "bf16"},
     "gpu": {**STYLE, "batch": 64, "images": 4_000_000, "precision": "bf16", "ema": 20_000},
     "gpus": {**STYLE, "batch": 32, "images": 8_000_000, "precision": "bf16", "ema": 20_000},
-    # the paper's optimiser, and neither penalty nor augmentation
+    # as in the paper: no penalty, no augmentation, no averaging (it blurs a generator that changes this fast)
     "dcgan": {
         "architecture": "dcgan", "rate": 2e-4, "warmup": 0, "schedule": "constant", "batch": 32, "images": 150_000,
-        "precision": "bf16", "r1": 0.0, "ada": False, "latent": 128,
+        "precision": "bf16", "r1": 0.0, "ada": False, "latent": 128, "ema": 0,
     },
 }  # fmt: skip
 
@@ -78,6 +83,7 @@ def train(config: GanConfig) -> Run:
     """One whole run."""
     run = Run(config)
     split, update, where = run.split, run.order.update, run.device
+    split.expect(config.size)
     net, discriminator = networks(config, len(split.names))
     generator = build(net)
     if config.architecture == "stylegan2":
@@ -171,7 +177,7 @@ def samplers(run: Run, generator: nn.Module, split: Split) -> tuple[Any, Any]:
         assert labels.max() < count
         return torch.cat([mean(z[i : i + 32], labels[i : i + 32]).float().cpu() for i in range(0, number, 32)])
 
-    validation = Split.load(run.config.data, "val", torch.device("cpu"))
+    validation = Split.load(run.config.data, "val", torch.device("cpu"), split.names)
 
     def distance() -> float:
         real = validation.pixels(torch.arange(len(validation.images)))

@@ -146,7 +146,7 @@ class Run:
             validate: the validation metric of the averaged weights, lower is better.
 
         Raises:
-            MedgenError: a loss is not finite; the last saved state is untouched.
+            MedgenError: a loss, a weight or the validation metric is not finite; the last saved state is untouched.
         """
         if self.config.dry_run:
             yield from self._dry_run()
@@ -162,12 +162,11 @@ class Run:
             bar.update()
             if self._due(self.config.sample_every) and sample is not None and self.main:
                 write_bytes(self.folder / "samples" / f"{self.seen:09d}.png", grid(sample()))
-            improved = True
             if self._due(self.config.validate_every) and validate is not None:
-                improved = self._validated(validate())
-            out_of_time = self.config.minutes > 0 and self.seconds - before > 60 * self.config.minutes
+                self._validated(validate())
+            out_of_time = self._out_of_time(self.seconds - before)
             enough = self.config.patience > 0 and self.stale >= self.config.patience
-            if self._due(self.config.save_every) or self.step == self.total or out_of_time or enough or not improved:
+            if self._due(self.config.save_every) or self.step == self.total or out_of_time or enough:
                 self._save()
             if out_of_time or enough:
                 break
@@ -194,6 +193,21 @@ class Run:
         """Whether the images seen have just passed a multiple of `every`."""
         return self.seen // every > (self.seen - self.order.update) // every
 
+    def _out_of_time(self, seconds: float) -> bool:
+        """Whether `--minutes` are over on any process: all stop at the same update, or they would wait for ever."""
+        if self.config.minutes <= 0:
+            return False
+        over = seconds > 60 * self.config.minutes
+        if self.accelerator.num_processes == 1:
+            return over
+        return bool(self.accelerator.reduce(torch.tensor(float(over), device=self.device), reduction="sum") > 0)
+
+    def _diverged(self, what: str) -> MedgenError:
+        return MedgenError(
+            f"{what} not finite: lower --rate or use --precision no, then --resume from the last saved state in "
+            f"{self.folder}."
+        )
+
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         if not lines:
@@ -203,10 +217,7 @@ class Run:
         table = self.accelerator.reduce(table, reduction="mean").cpu()
         if not torch.isfinite(table).all():
             bad = lines[int((~torch.isfinite(table)).any(dim=1).nonzero()[0])][0]
-            raise MedgenError(
-                f"The loss at update {bad} is not finite: lower --rate or use --precision no, then --resume "
-                f"from the last saved state in {self.folder}."
-            )
+            raise self._diverged(f"The loss at update {bad} is")
         if self.config.dry_run or not self.main:
             return
         rows = [
@@ -225,43 +236,54 @@ class Run:
 
     def _begin(self) -> None:
         state_path = self.folder / "state.pt"
-        if self.config.resume:
+        if self.config.resume and state_path.exists():  # killed before the first save: from the beginning
             saved_state.restore(self, state_path)
         elif self.main and state_path.exists():
             raise MedgenError(f"{self.folder} already holds a run: go on with --resume, or choose another --out.")
         self.accelerator.wait_for_everyone()
         if self.main:
             saved_state.rewind_log(self.folder / "log.jsonl", self.step)
+            # numbered by the updates made, a loss by the updates made before it
+            saved_state.rewind_log(self.folder / "validation.jsonl", self.step + 1)
             write_json(self.folder / "config.json", asdict(self.config))
         purge = {"tensorboard": {"purge_step": self.step}}
         self.accelerator.init_trackers("tensorboard", init_kwargs=purge)
 
     def _save(self) -> None:
         self._flush()
+        for name, module in self.modules.items():
+            if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
+                raise self._diverged(f"After update {self.step - 1} the weights of the {name} are")
         if self.main:
             saved_state.save(self, self.folder / "state.pt")
+            # only now: the state on disk must never name weights that are gone
+            kept = {file for _, file in self.best}
+            for old in self.folder.glob("best-*.safetensors"):
+                if old.name not in kept:
+                    old.unlink()
 
-    def _validated(self, metric: float) -> bool:
-        """Keeps the averaged weights if they are among the best; True if they are the best."""
+    def _validated(self, metric: float) -> None:
+        """Keeps the averaged weights if they are among the best, and counts validations without improvement.
+
+        Raises:
+            MedgenError: the metric is not finite.
+        """
         metric = float(self.accelerator.reduce(torch.tensor(metric, device=self.device), reduction="mean"))
+        if not math.isfinite(metric):
+            raise self._diverged(f"The validation metric after {self.seen:,} images is")
         best = not self.best or metric < self.best[0][0]
         self.stale = 0 if best else self.stale + 1
         name = f"best-{self.seen:09d}.safetensors"
         self.best = sorted([*self.best, (metric, name)])[: max(1, self.config.keep_best)]
         if self.main:
-            kept = {file for _, file in self.best}
-            if name in kept:
+            if name in {file for _, file in self.best}:
                 tensors = {
                     f"{m}/{k}": v.contiguous() for m, net in self.averages.items() for k, v in net.state_dict().items()
                 }
                 write_bytes(self.folder / name, save_safetensors(tensors))
-            for old in self.folder.glob("best-*.safetensors"):
-                if old.name not in kept:
-                    old.unlink()
             self.accelerator.log({"validation": metric}, step=self.step)
             with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": self.step, "images": self.seen, "metric": metric}) + "\n")
-        return best
 
     def best_weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The best averaged weights by validation, names as `module/tensor`; the last ones if nothing was validated.
