@@ -91,8 +91,10 @@ class ModelCard:
         for name, value in values.items():
             expected = _JSON_TYPES[name]
             if not isinstance(value, expected) or isinstance(value, bool):
-                raise MedgenError(f"{where}: {name} must be {expected}, not {value!r}.")
-            if name in _ITEM_TYPES and not all(isinstance(item, _ITEM_TYPES[name]) for item in value or ()):
+                allowed = " or ".join(_WORDS[kind] for kind in expected)
+                raise MedgenError(f"{where}: {name} must be {allowed}, not {value!r}.")
+            items = value if isinstance(value, list) else []
+            if name in _ITEM_TYPES and not all(isinstance(item, _ITEM_TYPES[name]) for item in items):
                 raise MedgenError(f"{where}: {name} holds an item of the wrong type: {value!r}.")
         if len(values["window"]) != 2:
             raise MedgenError(f"{where}: window must be two numbers, not {values['window']!r}.")
@@ -101,17 +103,18 @@ class ModelCard:
 
 
 _NONE = type(None)
-_JSON_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("name", "family", "title", "modality", "unit", "licence", "limits", "paper"), str),
-    **dict.fromkeys(("window", "shape", "controls", "labels"), list),
-    **dict.fromkeys(("net", "weights", "trained"), dict),
+_WORDS = {str: "text", list: "a list", dict: "an object", int: "a whole number", float: "a number", _NONE: "null"}
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "family", "title", "modality", "unit", "licence", "limits", "paper"), (str,)),
+    **dict.fromkeys(("window", "shape", "controls", "labels"), (list,)),
+    **dict.fromkeys(("net", "weights", "trained"), (dict,)),
     "spacing_mm": (list, _NONE),
     "steps": (int, _NONE),
     "guidance": (int, float, _NONE),
     "data": (str, _NONE),
 }
-_ITEM_TYPES: dict[str, Any] = {
+_ITEM_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("window", "spacing_mm"), (int, float)),
-    **dict.fromkeys(("controls", "labels"), str),
-    "shape": int,
+    **dict.fromkeys(("controls", "labels"), (str,)),
+    "shape": (int,),
 }

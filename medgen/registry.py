@@ -31,11 +31,7 @@ def cards(modality: str | None = None) -> dict[str, ModelCard]:
     """
     found = {}
     for path in sorted(checkpoints_dir().glob("*/card.json")):
-        card = ModelCard.read(path)
-        if card.family not in FAMILIES:
-            raise MedgenError(f"{card.name}: unknown family {card.family!r}; known: {', '.join(FAMILIES)}.")
-        if card.name != path.parent.name:
-            raise MedgenError(f"The card in {path.parent.name}/ is named {card.name!r}; the two must be equal.")
+        card = _checked(path)
         if modality in (None, card.modality):
             found[card.name] = card
     return found
@@ -51,8 +47,15 @@ def load(name: str) -> Generator:
     if Path(name).name != name or not path.is_file():
         known = ", ".join(cards()) or "none yet"
         raise MedgenError(f"There is no model {name!r}; there are: {known}.")
+    card = _checked(path)
+    generator: Generator = import_module(FAMILIES[card.family]).load(card)
+    return generator
+
+
+def _checked(path: Path) -> ModelCard:
     card = ModelCard.read(path)
     if card.family not in FAMILIES:
         raise MedgenError(f"{card.name}: unknown family {card.family!r}; known: {', '.join(FAMILIES)}.")
-    generator: Generator = import_module(FAMILIES[card.family]).load(card)
-    return generator
+    if card.name != path.parent.name:
+        raise MedgenError(f"The card in {path.parent.name}/ is named {card.name!r}; the two must be equal.")
+    return card

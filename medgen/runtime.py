@@ -3,7 +3,8 @@
 Convolution and matrix kernels choose their order of summation from the shape of the batch and from the number of
 threads, so the same image gets other last bits in another batch. On a CPU every image therefore has its own call on
 one thread, and the images, not the kernels, are spread over the cores: exact in any batch, order and number of threads.
-On a GPU every call has the same padded batch shape: exact in any order on one device, 1e-3 of the window against CPU.
+On a GPU every call has the same padded batch shape and full float32: meant to be exact in any order on one device. No
+GPU has checked that yet, nor how far it is from the CPU.
 """
 
 from __future__ import annotations
@@ -28,9 +29,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU. `MEDGEN_DEVICE` overrides."""
+    """The accelerator if there is one, else the CPU. `MEDGEN_DEVICE` overrides.
+
+    Raises:
+        MedgenError: `MEDGEN_DEVICE` names no device.
+    """
     if name := os.environ.get("MEDGEN_DEVICE"):
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise MedgenError(f"MEDGEN_DEVICE={name} is no device; use cpu, cuda or mps.") from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -38,7 +46,10 @@ def device() -> torch.device:
 
 def _cores() -> int:
     """CPU cores to use; `MEDGEN_THREADS` overrides."""
-    return int(os.environ.get("MEDGEN_THREADS") or os.cpu_count() or 1)
+    asked = os.environ.get("MEDGEN_THREADS", "")
+    if asked and not (asked.isdigit() and int(asked) > 0):
+        raise MedgenError(f"MEDGEN_THREADS={asked} must be a whole number of at least 1.")
+    return int(asked or os.cpu_count() or 1)
 
 
 def trained(card: ModelCard, build: Callable[[dict[str, Any]], Network]) -> Network:
@@ -54,6 +65,8 @@ def trained(card: ModelCard, build: Callable[[dict[str, Any]], Network]) -> Netw
             f"The card of {card.name} does not describe a network ({error}); restore card.json."
         ) from error
     weights.load_into(network, card)
+    # TF32 would keep 10 bits of each product
+    torch.backends.cudnn.allow_tf32 = False
     return network.to(device())
 
 

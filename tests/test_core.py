@@ -52,7 +52,7 @@ def test_a_card_survives_its_file(checkpoints):
     [
         (lambda v: v | {"colour": "red"}, "unknown key 'colour'"),
         (lambda v: {k: x for k, x in v.items() if k != "unit"}, "lacks the key 'unit'"),
-        (lambda v: v | {"shape": "big"}, "shape must be"),
+        (lambda v: v | {"shape": "big"}, "shape must be a list, not"),
         (lambda v: v | {"shape": [1, "8", 8]}, "wrong type"),
         (lambda v: v | {"window": [0.0]}, "two numbers"),
         (lambda v: v | {"family": "vae3"}, "unknown family"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import medgen
 from medgen.errors import MedgenError
@@ -249,7 +250,11 @@ def test_a_run_killed_before_its_first_save_is_resumed_from_the_beginning():
 
 def test_tensorboard_curves_grids_and_a_film_of_fixed_seeds_are_written():
     train_diffusion("--images", 32, "--batch", 8, "--sample-every", 8)
-    assert list(Path("run").rglob("events.out.tfevents*"))
+    curves = EventAccumulator(str(next(Path("run").rglob("events.out.tfevents*")).parent))
+    curves.Reload()
+    assert len(curves.Scalars("loss")) == 4
+    assert [round(event.value, 6) for event in curves.Scalars("loss")] == [round(v, 6) for v in losses(log("run"))]
+    assert len(curves.Images("samples")) == 4
     assert len(list(Path("run/samples").glob("*.png"))) == 4
     with Image.open("run/training.gif") as film:
         assert film.n_frames >= 2

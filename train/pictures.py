@@ -28,6 +28,12 @@ def grid(images: Tensor, columns: int = 0) -> bytes:
     return buffer.getvalue()
 
 
+def pixels(png: bytes) -> np.ndarray:
+    """The `(H, W)` uint8 pixels of a grid."""
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture)
+
+
 def film(folder: Path, path: Path, seconds: float = 8.0) -> None:
     """An animated GIF of the grids in `folder`, in order; nothing if there are fewer than two."""
     frames = []

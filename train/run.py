@@ -24,7 +24,7 @@ from medgen.errors import MedgenError
 from train import state as saved_state
 from train.config import Config
 from train.data import Batch, Order, Split, generator
-from train.pictures import film, grid
+from train.pictures import film, grid, pixels
 
 
 class Run:
@@ -161,7 +161,7 @@ class Run:
             self.seconds = before + time.monotonic() - started
             bar.update()
             if self._due(self.config.sample_every) and sample is not None and self.main:
-                write_bytes(self.folder / "samples" / f"{self.seen:09d}.png", grid(sample()))
+                self._draw(sample())
             if self._due(self.config.validate_every) and validate is not None:
                 self._validated(validate())
             out_of_time = self._out_of_time(self.seconds - before)
@@ -192,6 +192,13 @@ class Run:
     def _due(self, every: int) -> bool:
         """Whether the images seen have just passed a multiple of `every`."""
         return self.seen // every > (self.seen - self.order.update) // every
+
+    def _draw(self, pictures: Tensor) -> None:
+        """A grid of the fixed seeds, as a file and in TensorBoard."""
+        png = grid(pictures)
+        write_bytes(self.folder / "samples" / f"{self.seen:09d}.png", png)
+        board = self.accelerator.get_tracker("tensorboard", unwrap=True)
+        board.add_image("samples", pixels(png), self.step, dataformats="HW")
 
     def _out_of_time(self, seconds: float) -> bool:
         """Whether `--minutes` are over on any process: all stop at the same update, or they would wait for ever."""
