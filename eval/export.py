@@ -62,7 +62,7 @@ def export(frame: pd.DataFrame, kind: str) -> str:
 
 def _parts(frame: pd.DataFrame) -> list[pd.DataFrame]:
     """One frame a comparable group; rows without numbers join the first."""
-    keys = ["protocol", "split", "extractor", "real_images", "n_real", "n_fake", "k"]
+    keys = ["protocol", "data", "split", "extractor", "real_images", "n_real", "n_fake", "k"]
     measured = frame[frame["n_real"].notna()]
     parts = [part for _, part in measured.groupby(keys, sort=False)] or [measured]
     return [pd.concat([parts[0], frame[frame["n_real"].isna()]]), *parts[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -77,13 +78,18 @@ def fakes_of(name: str, n: int, proportions: dict[str, float], *, progress: bool
     return Fakes(images, seconds, origin)
 
 
+def png_files(folder: Path) -> list[Path]:
+    """What `--images` measures, sorted by name."""
+    return sorted(folder.glob("*.png"))
+
+
 def fakes_from_folder(folder: Path, n: int | None, like: ImageSet) -> Fakes:
     """The first `n` PNG files of `folder`, sorted by name; None = all.
 
     Raises:
         MedgenError: no such folder, no PNGs, too few, a broken or coloured one, or one of another size.
     """
-    paths = sorted(folder.glob("*.png"))[:n]
+    paths = png_files(folder)[:n]
     if not paths or (n is not None and len(paths) < n):
         raise MedgenError(f"{folder} holds {len(paths)} PNG files, fewer than the {n or 1} asked for.")
     stack = np.empty((len(paths), *like.pixels.shape[1:]), np.float32)
@@ -92,7 +98,7 @@ def fakes_from_folder(folder: Path, n: int | None, like: ImageSet) -> Fakes:
         try:
             with Image.open(path) as file:
                 pixels = np.asarray(file)
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             raise MedgenError(f"{path.name} cannot be read as an image; remove or restore it.") from error
         if pixels.ndim == 3 and (pixels[..., :1] == pixels[..., :3]).all():
             pixels = pixels[..., 0]  # grey saved as colour

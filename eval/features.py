@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +206,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             found: np.ndarray = file["features"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
         return None
     good = found.shape == shape and found.dtype == np.float32 and bool(np.isfinite(found).all())
     return found if good else None

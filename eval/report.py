@@ -39,6 +39,7 @@ _REQUIRED: dict[str, tuple[type, ...]] = {
     "n_fake": (int,),
     "extractor": (dict,),
     "metrics": (dict,),
+    "weights": (dict,),
     "k": (int,),
 }
 

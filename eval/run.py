@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from eval import measure, report
-from eval.fakes import Fakes, fakes_from_folder, fakes_of
+from eval.bootstrap import LEVEL
+from eval.fakes import Fakes, fakes_from_folder, fakes_of, png_files
 from eval.features import EXTRACTORS, Extractor, content_hash
 from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, sides
 from medgen import provenance, registry
@@ -53,9 +54,14 @@ def prepare(options: argparse.Namespace, progress: bool) -> Setting:
 
 
 def _n_fake(options: argparse.Namespace) -> int | None:
-    """How many generated images were asked for; None = as many as there are real ones."""
-    known = [n for n in (options.n, options.limit) if n is not None]
-    return min(known) if known else None
+    """How many generated images were asked for; None = as many as there are real ones.
+
+    A folder is measured whole, and `--limit` only ever lowers a number.
+    """
+    n: int | None = options.n
+    if n is None and options.images is not None:
+        n = len(png_files(options.images)) or None
+    return n if n is None or options.limit is None else min(n, options.limit)
 
 
 def _extractor(name: str | None) -> Extractor:
@@ -101,7 +107,7 @@ def evaluate(setting: Setting, fakes: Fakes, *, progress: bool = False) -> dict[
         "real_sha256": content_hash(real_images),
         "extractor": {"name": extractor.name, "sha256": extractor.sha256},
         "k": k,
-        "interval": {"level": 0.95, "repeats": setting.repeats},
+        "interval": {"level": LEVEL, "repeats": setting.repeats},
         "metrics": found,
         "per_class": per_class,
         "versions": provenance.versions(),
@@ -171,7 +177,7 @@ def _measure_all(options: argparse.Namespace, progress: bool) -> None:
             fakes = fakes_of(name, n, setting.sides.proportions, progress=progress)
         found = evaluate(setting, fakes, progress=progress)
         print(summary(found))
-        whole = setting.sides.whole and options.n is None
+        whole = setting.sides.whole and len(fakes.images) == len(setting.sides.real)
         file = report.file_name(setting.split, setting.extractor.name, whole, len(fakes.images))
         path = options.out or (None if name is None else registry.checkpoints_dir() / name / file)
         if path is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from eval import board
+from eval.protocols import PROTOCOLS
 from medgen import registry
 from medgen.atomic import write_bytes
 from medgen.card import ModelCard
@@ -31,8 +32,11 @@ def summary() -> str:
     """
     cards = registry.cards()
     frame = board.rows()
-    reported = frame[(frame["family"] != board.FLOOR) & frame["fid"].notna()] if len(frame) else frame
-    reports = {row["model"]: row for row in reported.to_dict("records") if row["split"] == "test"}
+    equal_n = (frame["family"] != board.FLOOR) & (frame["split"] == "test") & (frame["n_fake"] == frame["n_real"])
+    reported = frame[equal_n & frame["fid"].notna()]
+    # fewer real images than another report of the protocol has is a quick look, which nothing here compares with
+    whole = reported["n_real"] == reported.groupby("protocol")["n_real"].transform("max")
+    reports = {row["model"]: row for row in reported[whole].to_dict("records")}
     ranked = sorted(cards.values(), key=lambda card: -_distance(reports.get(card.name)))
     return HEAD + _table(cards, reports) + "\n## What most needs more training\n\n" + _needs(ranked, reports)
 
@@ -63,7 +67,9 @@ def _needs(ranked: list[ModelCard], reports: dict[str, Any]) -> str:
     for card in ranked:
         row, trained = reports.get(card.name), card.trained
         if row is None:
-            lines.append(f"1. **{card.name}**: not measured; run `python -m eval.run {card.name}` first.")
+            fitting = next((known.name for known in PROTOCOLS.values() if known.data == card.data), "P")
+            command = f"python -m eval.run {card.name} --protocol {fitting}"
+            lines.append(f"1. **{card.name}**: not measured; run `{command}` first.")
             continue
         where = f"{trained.get('images_seen', 0):,} images on {trained.get('hardware', 'unknown hardware')}"
         times = _number(row["fid"] / row["fid_floor"], 1)

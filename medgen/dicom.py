@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 from PIL.Image import DecompressionBombError
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -29,6 +29,20 @@ from medgen.png import MAX_PIXELS, percentile_window
 from medgen.provenance import NOTICE, software
 
 XRAY = ("CR", "DX")
+_UNREADABLE = (
+    InvalidDicomError,
+    BytesLengthException,
+    DecompressionBombError,
+    struct.error,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    OSError,
+    TypeError,
+    OverflowError,
+    ValueError,
+)
+"""What pydicom and its decoders raise on damaged files."""
 
 
 def dicom_bytes(
@@ -62,7 +76,7 @@ def dicom_bytes(
     """
     if modality not in XRAY:
         raise MedgenError(f"DICOM export writes X-rays ({', '.join(XRAY)}), not {modality}; choose PNG.")
-    if picture.ndim != 2 or picture.dtype != np.uint8 or not 0 < max(picture.shape) < 2**16:
+    if picture.ndim != 2 or picture.dtype != np.uint8 or not all(0 < side < 2**16 for side in picture.shape):
         raise MedgenError(f"A DICOM picture must be (H, W) uint8, not {picture.shape} {picture.dtype}.")
     ds = Dataset()
     _nobody(ds)
@@ -152,25 +166,20 @@ def read_dicom(path: Path) -> ImageSet:
         stored = ds.pixel_array  # (H, W) integer
         values = apply_modality_lut(stored, ds)
         values, window = _windowed(values, ds)
-    except (InvalidDicomError, DecompressionBombError, NotImplementedError, struct.error) as error:
-        raise _unreadable(path, error) from error
-    except (AttributeError, LookupError, RuntimeError, OSError, TypeError, OverflowError) as error:
-        raise _unreadable(path, error) from error
-    except ValueError as error:
-        if isinstance(error, MedgenError):
-            raise
-        raise _unreadable(path, error) from error
+        low_is_white = ds.PhotometricInterpretation == "MONOCHROME1"
+        modality = str(ds.get("Modality", "OT"))
+        is_hu = modality == "CT" or ds.get("RescaleType") == "HU"
+    except MedgenError:
+        raise
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise MedgenError(
+            f"{path.name} cannot be read as a DICOM picture ({reason}); save it again, uncompressed."
+        ) from error
     pixels = values.astype(np.float32)
-    if ds.PhotometricInterpretation == "MONOCHROME1":  # low is white: mirror within the window
+    if low_is_white:  # mirror within the window
         pixels = np.float32(window[0] + window[1]) - pixels
-    modality = str(ds.get("Modality", "OT"))
-    unit = "HU" if modality == "CT" or ds.get("RescaleType") == "HU" else "au"
-    return ImageSet(pixels[None, None], modality, unit, window)
-
-
-def _unreadable(path: Path, error: Exception) -> MedgenError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return MedgenError(f"{path.name} cannot be read as a DICOM picture ({reason}); save it again, uncompressed.")
+    return ImageSet(pixels[None, None], modality, "HU" if is_hu else "au", window)
 
 
 def _refuse_unsuited(ds: Dataset, name: str) -> None:

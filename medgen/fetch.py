@@ -58,6 +58,8 @@ def fetch(entry: Dataset, folder: Path, url: str | None = None) -> Path:
             f"{entry.name} has no stable direct address; get it by hand:\n{steps}\n"
             f"  Or give the address of a copy of {entry.archive}: --url URL"
         )
+    if url is not None:
+        _require_web_address(url)
     is_upstream = url is None or PurePosixPath(unquote(urlsplit(url).path)).name == entry.download_name
     if not is_upstream or entry.download_name is None:
         return download(url or "", folder / entry.archive, sha256=entry.sha256)
@@ -92,11 +94,11 @@ def download(
         `target`.
 
     Raises:
-        MedgenError: the server refuses or keeps breaking off (the part is kept), the disk is too small or full
-            (kept), or the complete file has the wrong checksum (the part is deleted).
+        MedgenError: no web address, the server refuses or keeps breaking off (the part is kept), the disk is too small
+            or full (kept), the folder cannot be made, or the complete file has the wrong checksum (the part is
+            deleted).
     """
-    if not re.match(r"https?://[^/\s]+/\S", url):
-        raise MedgenError(f"{url!r} is not the http or https address of a file.")
+    _require_web_address(url)
     if target.exists():
         if sha256 is not None and sha256_of(target) != sha256:
             raise MedgenError(f"{target} is already there but has another checksum; move it away to fetch it again.")
@@ -129,6 +131,18 @@ def download(
     return target
 
 
+def _require_web_address(url: str) -> None:
+    """Raises:
+    MedgenError: urllib could not ask for `url`, or would open something else than a web page.
+    """
+    try:
+        good = url.isascii() and re.match(r"https?://[^/\s]+/\S", url) and urlsplit(url).port != 0
+    except ValueError:  # unbalanced brackets, or a port that is no number
+        good = False
+    if not good:
+        raise MedgenError(f"{url!r} is not the http or https address of a file (letters beyond ASCII as %XX).")
+
+
 def _transfer(url: str, part: Path, *, resume_unproven: bool, timeout_seconds: float) -> None:
     """One attempt: asks for what is missing of `part` and appends it."""
     state = _read_state(part, url)
@@ -157,7 +171,10 @@ def _transfer(url: str, part: Path, *, resume_unproven: bool, timeout_seconds: f
         raise _BrokenError(str(error) or type(error).__name__) from error
     with response:
         offset, total = _agreed(response, part, state, offset)
-        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MedgenError(f"Could not make {part.parent}: {error.strerror}; choose another folder.") from error
         require_space(part.parent, (total or 0) - offset)
         validator = _validator(response) or (state["validator"] if offset else None)
         write_json(_state_path(part), {"url": url, "validator": validator, "total": total})

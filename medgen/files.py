@@ -158,7 +158,7 @@ def _move(temporary: Path, folder: Path) -> None:
     try:
         for name in sorted(names, key=lambda name: name == "manifest.json"):
             moved.append((temporary / name).rename(folder / name))
-    except OSError:
+    except BaseException:  # Ctrl-C too
         for path in moved:
             path.unlink(missing_ok=True)
         raise

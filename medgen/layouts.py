@@ -14,7 +14,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -90,11 +90,18 @@ def read_manifest(path: Path) -> list[Record]:
 
 def _rows(text: str, where: str) -> list[Record]:
     reader = csv.DictReader(io.StringIO(text))
+    try:
+        records = list(_parsed(reader, where))
+    except csv.Error as error:
+        raise MedgenError(f"{where}, line {reader.line_num}, is broken ({error}); download it again.") from error
+    return sorted(records, key=lambda record: record.file)
+
+
+def _parsed(reader: csv.DictReader[str], where: str) -> Iterator[Record]:
     columns = reader.fieldnames or ()
     label_column = "labels" if "labels" in columns else "label"
     if missing := {"file", "patient", label_column} - set(columns):
         raise MedgenError(f"{where} has no column {min(missing)!r}; download it again.")
-    records = []
     for row in reader:
         file, label, patient = (row[name] or "" for name in ("file", label_column, "patient"))
         split = row["split"] if "split" in columns else hash_split(patient)
@@ -102,8 +109,7 @@ def _rows(text: str, where: str) -> list[Record]:
             raise MedgenError(
                 f"{where}, line {reader.line_num}: the row of {file or '?'} is broken; download it again."
             )
-        records.append(Record(file, label, patient, split, file))
-    return sorted(records, key=lambda record: record.file)
+        yield Record(file, label, patient, split, file)
 
 
 def archive_records(archive: Path) -> list[Record]:
@@ -267,7 +273,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _open_zip(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise MedgenError(
             f"{archive.name} is not a whole zip file ({error}): cut short or damaged; download it again."
         ) from error

@@ -139,6 +139,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(values.get(key), kind):
             raise MedgenError(f"{path.name} lacks a usable {key!r}; take a whole copy of the manifest.")
+    if not values["files"]:
+        raise MedgenError(f"{path.name} lists no images; take a whole copy of the manifest.")
     if not all(isinstance(file, dict) and isinstance(file.get("pixels_sha256"), str) for file in values["files"]):
         raise MedgenError(f"{path.name} lists a file without pixels_sha256; take a whole copy of the manifest.")
     if sum(len(request.seeds) for request in requests_of(values)) != len(values["files"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import stat
+import struct
 import sys
 import tempfile
 import zipfile
@@ -17,6 +18,7 @@ from medgen.errors import MedgenError
 
 SPARE_BYTES = 64 << 20
 """Left free on the disk beyond what a download needs."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 
 
 def require_space(folder: Path, n_bytes: int) -> None:
@@ -40,25 +42,33 @@ def unpack(archive: Path, folder: Path, top: str) -> Path:
     """
     if (folder / top).exists():
         raise MedgenError(f"{folder / top} is already there; move it away to unpack again.")
-    with tempfile.TemporaryDirectory(prefix=f".{top}.", dir=folder) as temporary:
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                for member in opened.infolist():
-                    _refuse_unsafe(member, archive)
-                wanted = [m for m in opened.infolist() if m.filename.startswith(f"{top}/") and not m.is_dir()]
-                require_space(folder, sum(member.file_size for member in wanted))
-                for member in tqdm(wanted, desc=f"unpacking {top}", unit="file", disable=not sys.stderr.isatty()):
-                    opened.extract(member, temporary)  # checks the CRC of each
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise MedgenError(
-                f"{archive.name} is not a whole zip file ({error}); it is left as it is: delete it and fetch it again."
-            ) from error
-        except OSError as error:
-            raise MedgenError(f"Could not unpack {archive.name}: {error.strerror}; free some space.") from error
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{top}.", dir=folder) as temporary:
+            _extract(archive, folder, top, temporary)
+            (Path(temporary) / top).replace(folder / top)
+    except MedgenError:
+        raise
+    except _DAMAGED as error:
+        raise MedgenError(
+            f"{archive.name} is not a whole zip file ({error}); it is left as it is: delete it and fetch it again."
+        ) from error
+    except OSError as error:
+        raise MedgenError(
+            f"Could not unpack {archive.name}: {error.strerror}; free some space or choose another folder."
+        ) from error
+    return folder / top
+
+
+def _extract(archive: Path, folder: Path, top: str, temporary: str) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            _refuse_unsafe(member, archive)
+        wanted = [m for m in opened.infolist() if m.filename.startswith(f"{top}/") and not m.is_dir()]
         if not wanted:
             raise MedgenError(f"{archive.name} holds no folder {top}/: it is another file than expected.")
-        (Path(temporary) / top).replace(folder / top)
-    return folder / top
+        require_space(folder, sum(member.file_size for member in wanted))
+        for member in tqdm(wanted, desc=f"unpacking {top}", unit="file", disable=not sys.stderr.isatty()):
+            opened.extract(member, temporary)  # checks the CRC of each
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:

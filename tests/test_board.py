@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eval import board, plots
+from eval import board, plots, summary
 from eval.report import METRICS
 from medgen import MedgenError, ModelCard
 
@@ -155,6 +155,7 @@ def test_a_measured_model_is_not_called_unmeasured_in_the_table_of_another_group
         (lambda text: text.replace("30.0", '"thirty"'), "the metric fid does not hold numbers"),
         (lambda text: text.replace("30.0", "NaN"), "NaN is not JSON"),
         (lambda text: text.replace('"sha256": "7ff4', '"sha": "7ff4'), "extractor needs a name and a sha256"),
+        (lambda text: text.replace('"weights": {', '"weights": [], "x": {'), "weights is missing or of the wrong type"),
         (lambda text: text.replace("aaaa", "bbbb"), "made with other weights"),
     ],
 )
@@ -243,6 +244,19 @@ def test_the_plot_places_models_by_recall_and_precision(house):
     assert len({trace.marker.symbol for trace in figure.data}) == 3
     assert "2 models; 1 without these numbers" in figure.layout.title.text
     json.loads(figure.to_json())
+
+
+def test_the_checkpoints_table_holds_full_runs_only_and_says_how_to_make_the_others(house):
+    folder = add(house, "a")
+    write(folder, file="report.json", fid=30.0)
+    write(folder, file="report-x.json", fid=31.0, n_real=8, n_fake=8)
+    write(folder, file="report-y.json", fid=32.0, n_fake=5000)
+    write(folder, file="report-z.json", fid=33.0, n_real=900, n_fake=900, split="val")
+    write(add(house, "b"), file="report-x.json", fid=34.0, n_real=8, n_fake=8)
+    text = summary.summary()
+    assert "| 30.0 (23.0) |" in text
+    assert not [fid for fid in ("31.0", "32.0", "33.0", "34.0") if fid in text]
+    assert "**b**: not measured; run `python -m eval.run b --protocol cxr-128`" in text
 
 
 def test_the_board_imports_neither_torch_nor_plotly():

@@ -241,7 +241,25 @@ def test_an_archive_without_labels_or_with_an_image_missing_is_refused(root):
         real("kermany_cxr_128", "train")
 
 
-@pytest.mark.parametrize("table", ["file,label\na,b\n", "file,label,patient,split\na,normal,IM-1,nowhere\n", "\xff"])
+def test_an_archive_whose_directory_is_damaged_is_told(root):
+    path = write_archive(root, rows(1))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255  # it now asks for version 25.5 of the zip format
+    path.write_bytes(content)
+    with pytest.raises(MedgenError, match="not a whole zip file"):
+        real("kermany_cxr_128", "train")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,label\na,b\n",
+        "file,label,patient,split\na,normal,IM-1,nowhere\n",
+        f'file,label,patient,split\n"{"x" * 200_000}',  # a quotation mark that is never closed
+        "\xff",
+    ],
+    ids=("no column", "no split", "no end", "no text"),
+)
 def test_a_broken_table_is_refused(root, table):
     with zipfile.ZipFile(root / "kermany_cxr_128.zip", "w") as archive:
         archive.writestr("labels.csv", table.encode("latin-1"))

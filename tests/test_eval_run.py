@@ -124,21 +124,35 @@ def test_real_images_measured_as_fakes_score_like_the_floor(tmp_path, capsys):
     assert found["metrics"]["precision"]["value"] > 0.5
     assert found["metrics"]["recall"]["value"] > 0.5
     assert not list(folder.glob("*.json"))  # a user's folder is read, never written
+    (folder / "019.png").unlink()
+    assert measured("--images", str(folder), "--out", str(out)) == 0
+    found = report.read(out)
+    assert found["n_fake"] == found["n_floor"] == 19 and found["metrics"]["kid"]["floor"] is not None
 
 
 def test_splits_and_limits_have_their_own_files_and_leave_the_report_alone(house):
     assert measured("noise-a", "--split", "val") == 0
     assert measured("noise-a", "--limit", "8") == 0
+    assert measured("noise-a", "--limit", "500") == 0  # more than there are: the whole split, and no more fakes
     assert measured("noise-a", "--n", "30") == 0
     names = {path.name: report.read(path) for path in (house / "noise-a").glob("report*.json")}
     assert {name: (r["split"], r["n_real"], r["n_fake"]) for name, r in names.items()} == {
         "report-val-pixels-32-12.json": ("val", 12, 12),
         "report-test-pixels-32-8.json": ("test", 8, 8),
+        "report-test-pixels-32-20.json": ("test", 20, 20),
         "report-test-pixels-32-30.json": ("test", 20, 30),
     }
     assert report.file_name("test", "inception-v3-2048", True, 584) == "report.json"
     assert report.file_name("val", "inception-v3-2048", True, 362) != "report.json"
     assert report.file_name("test", "inception-v3-2048", False, 8) != "report.json"
+
+
+def test_where_train_images_are_fewer_than_generated_ones_there_is_no_floor_and_a_reason(house):
+    assert measured("noise-a", "--n", "60") == 0
+    (path,) = (house / "noise-a").glob("report*.json")
+    kid = report.read(path)["metrics"]["kid"]
+    assert kid["floor"] is None and kid["value"] is not None
+    assert "48 other real images are fewer" in kid["reason"]
 
 
 def test_no_floor_patient_is_among_the_real_ones_and_the_floor_has_the_same_n():
@@ -215,7 +229,7 @@ def test_a_diverged_model_is_not_measured():
         run.evaluate(setting, fakes.Fakes(broken, None, {"model": "x"}))
 
 
-def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp_path):
+def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp_path, monkeypatch):
     like = real("kermany_cxr_128", "test")
     grey = np.asarray(picture(1))
     Image.fromarray(grey).save(tmp_path / "a.png")
@@ -227,8 +241,13 @@ def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp
         Image.fromarray(content).save(tmp_path / name)
         with pytest.raises(MedgenError, match=r"d\.png is not a grey"):
             fakes.fakes_from_folder(tmp_path, None, like)
-    (tmp_path / "d.png").write_bytes(b"no picture")
-    with pytest.raises(MedgenError, match=r"d\.png cannot be read"):
+    whole = (tmp_path / "a.png").read_bytes()
+    for content in (b"no picture", whole[: len(whole) // 2]):
+        (tmp_path / "d.png").write_bytes(content)
+        with pytest.raises(MedgenError, match=r"d\.png cannot be read"):
+            fakes.fakes_from_folder(tmp_path, None, like)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow now takes every picture for a decompression bomb
+    with pytest.raises(MedgenError, match=r"a\.png cannot be read"):
         fakes.fakes_from_folder(tmp_path, None, like)
 
 

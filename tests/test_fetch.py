@@ -197,10 +197,30 @@ def test_a_busy_server_is_asked_again_and_a_missing_page_is_not(server, tmp_path
     assert len(server.asked) == 4
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/hostname",
+        "ftp://127.0.0.1/x",
+        "http://",
+        "nonsense",
+        "http://[::1/x",
+        "http://a:b/x",
+        "http://127.0.0.1:1/\u00fc",
+    ],
+)
 def test_only_web_addresses_are_opened(url, tmp_path):
     with pytest.raises(MedgenError, match="address"):
         download(url, tmp_path / "file.zip")
+    with pytest.raises(MedgenError, match="address"):
+        fetch(DATASETS["kermany_cxr_128"], tmp_path, url)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(MedgenError, match="choose another folder"):
+        download(server.url(), tmp_path / "file" / "below" / "file.zip")
+    assert (tmp_path / "file").read_bytes() == b"mine"
 
 
 def test_a_disk_too_small_is_noticed_before_the_first_byte(server, tmp_path, monkeypatch):
@@ -269,12 +289,13 @@ def test_a_zip_with_a_symbolic_link_is_refused(tmp_path):
         unpack(tmp_path / "bad.zip", tmp_path, "chest_xray")
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "no folder"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "name", "no folder"])
 def test_a_damaged_upstream_file_leaves_nothing_half_unpacked(damage, tmp_path):
     content = zip_of({"chest_xray/a": b"a" * 999, "chest_xray/b": b"b" * 999})
     content = {
         "cut": content[:1500],
         "flipped": content.replace(b"bbbb", b"bbbc", 1),
+        "name": zip_of({"chest_xray/\u00fc": b"a"}).replace("\u00fc".encode(), b"\xff\xff"),
         "no folder": zip_of({"other/a": b"a"}),
     }[damage]
     archive = tmp_path / "chest.zip"

@@ -175,8 +175,9 @@ def test_dicom_long_names_and_other_alphabets_survive():
 def test_dicom_refuses_what_is_no_xray_picture():
     with pytest.raises(MedgenError, match="choose PNG"):
         files.dicom_bytes(picture(), mark(), modality="MR")
-    with pytest.raises(MedgenError, match="uint8"):
-        files.dicom_bytes(picture().astype(np.float32), mark())
+    for bad in (picture().astype(np.float32), picture()[:0]):
+        with pytest.raises(MedgenError, match="uint8"):
+            files.dicom_bytes(bad, mark())
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
@@ -298,17 +299,24 @@ def test_disk_full_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "set").iterdir()] == ["notes.txt"]
 
 
-def test_a_move_that_fails_takes_the_moved_files_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error"), MedgenError, "Input/output"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+)
+def test_a_move_that_fails_takes_the_moved_files_back(tmp_path, monkeypatch, error, expected, words):
     (tmp_path / "notes.txt").write_text("mine")
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
         if path.name == "labels.csv":
-            raise OSError(errno.EIO, "Input/output error")
+            raise error
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(MedgenError, match="Input/output error"):
+    with pytest.raises(expected, match=words):
         files.save_set(image_set(), CARD, REQUEST, tmp_path, seconds=0.0)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -276,7 +276,7 @@ def test_features_come_from_the_cache_the_second_time_and_a_changed_pixel_is_not
     assert not np.array_equal(changed[69], first[69])
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "flipped", "pickle", "nan"])
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "flipped", "method", "pickle", "nan"])
 def test_a_damaged_cache_entry_is_computed_anew(cache, damage):
     counter, pixels = Counting(), pictures(8)
     good = features(images(pixels), counter.extractor())
@@ -288,6 +288,9 @@ def test_a_damaged_cache_entry_is_computed_anew(cache, damage):
         path.write_bytes(b"not a zip")
     elif damage == "flipped":
         path.write_bytes(content[:500] + bytes([content[500] ^ 255]) + content[501:])
+    elif damage == "method":  # of compression, in the directory at the end
+        place = content.rindex(b"PK\x01\x02") + 10
+        path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
     elif damage == "pickle":
         np.savez(path, features=np.array([{"a": 1}], dtype=object))
     else:

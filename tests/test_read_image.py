@@ -98,11 +98,20 @@ def bomb_png(path: Path) -> Path:
     return path
 
 
+ODD = {  # value representations that do not exist
+    "odd modality": (b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00C\xbf"),
+    "odd length": (b"\x02\x00\x00\x00UL", b"\x02\x00\x00\x00\xf3L"),
+}
+
+
 def bad_file(path: Path, kind: str) -> Path:
     """A file at `path` that must be refused for the reason `kind`."""
     whole_png, ds = files.png_bytes(picture(64, 64), {}), xray()
     if kind == "png bomb":
         return bomb_png(path)
+    if kind in ODD:
+        path.write_bytes(files.dicom_bytes(picture(), {}).replace(*ODD[kind]))
+        return path
     if kind == "truncated dicom":
         path.write_bytes(files.dicom_bytes(picture(64, 64), {})[:-900])
         return path
@@ -131,6 +140,8 @@ def bad_file(path: Path, kind: str) -> Path:
         ("pickle", "neither"),
         ("empty", "neither"),
         ("truncated dicom", "cannot be read"),
+        ("odd modality", "cannot be read"),
+        ("odd length", "cannot be read"),
         ("dicom bomb", "60000 x 60000"),
         ("frames", "2 frames"),
         ("colour dicom", "grey"),

@@ -173,6 +173,7 @@ BROKEN = {
     "truncated": (lambda text: text[: len(text) // 2], "damaged"),
     "no manifest": (lambda text: "[1, 2]", "no manifest of medgen"),
     "foreign json": (lambda text: '{"model": "x"}', "no manifest of medgen"),
+    "no images": (lambda text: json.dumps({**json.loads(text), "files": [], "request": []}), "lists no images"),
     "no files": (lambda text: text.replace('"files"', '"fils"'), "'files'"),
     "no seeds": (lambda text: text.replace('"seeds"', '"seds"'), "seeds"),
     "negative seed": (lambda text: text.replace('"seeds": [\n      0', '"seeds": [\n      -1'), "Seeds must be"),

@@ -34,12 +34,14 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(picture)
 
 
-def film(folder: Path, path: Path, seconds: float = 8.0) -> None:
-    """An animated GIF of the grids in `folder`, in order; nothing if there are fewer than two."""
+def film(folder: Path, path: Path, seconds: float = 8.0, width: int = 384) -> None:
+    """An animated GIF, `width` pixels wide, of the grids in `folder`, in order; nothing if there are fewer than two."""
     frames = []
     for file in sorted(folder.glob("*.png")):
         with Image.open(file) as picture:
-            frames.append(picture.convert("L"))
+            grey = picture.convert("L")
+            grey.thumbnail((width, width))
+            frames.append(grey)
     if len(frames) < 2:
         return
     buffer = io.BytesIO()
