@@ -18,7 +18,7 @@ from medgen import registry
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 
-__all__ = ["KINDS", "Group", "display", "export", "groups", "rows", "sort_choices", "table"]
+__all__ = ["FLOOR", "METRICS", "NOT_MEASURED", "Group", "display", "export", "groups", "rows", "sort_choices", "table"]
 
 FLOOR = "real"
 """The family of the floor row: real train images measured in place of generated ones."""

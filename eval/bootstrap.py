@@ -76,12 +76,14 @@ def mean_interval(
         seed: of the resamples.
 
     Returns:
-        `(low, high)`, or None where there are fewer than 2 patients.
+        `(low, high)`, or None where there are fewer than 2 patients, or equal values that are no proportion.
     """
     patients = _members(subjects, len(values))
     if len(patients) < 2:
         return None
-    if proportion and values.min() == values.max() and values[0] in (0.0, 1.0):
+    if values.min() == values.max():
+        if not (proportion and values[0] in (0.0, 1.0)):
+            return None
         bound = ((1 - LEVEL) / 2) ** (1 / len(patients))
         return (bound, 1.0) if values[0] == 1.0 else (0.0, 1.0 - bound)
     sums = np.array([values[rows].sum() for rows in patients])

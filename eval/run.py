@@ -23,7 +23,7 @@ from eval.features import EXTRACTORS, Extractor, content_hash
 from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, sides
 from medgen import provenance, registry
 from medgen.atomic import write_json
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, exit_code
 
 
 @dataclass(frozen=True)
@@ -188,15 +188,12 @@ def _measure_all(options: argparse.Namespace, progress: bool) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 = done, 2 = the user has to do something first, 130 = interrupted."""
     options = _options(argv)
-    try:
+
+    def work() -> int:
         _measure_all(options, progress=sys.stderr.isatty())
-    except MedgenError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; features made so far are kept, the same command goes on from there.", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code(work, "Interrupted; features made so far are kept, the same command goes on from there.")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from eval.protocols import PROTOCOLS
 from medgen import registry
 from medgen.atomic import write_bytes
 from medgen.card import ModelCard
-from medgen.errors import MedgenError
+from medgen.errors import exit_code
 
 HEAD = """# Checkpoints
 
@@ -96,12 +95,12 @@ def _millions(count: int | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     argparse.ArgumentParser(prog="python -m eval.summary", description=__doc__).parse_args(argv)
-    try:
+
+    def work() -> int:
         write_bytes(registry.checkpoints_dir() / "README.md", summary().encode())
-    except MedgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

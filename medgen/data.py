@@ -24,7 +24,7 @@ from tqdm import tqdm
 from medgen import data_check, layouts
 from medgen.atomic import write_bytes
 from medgen.catalogue import DATASETS, Dataset, dataset
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, exit_code
 from medgen.image import ImageSet
 
 __all__ = ["DATASETS", "Dataset", "available", "data_dir", "real"]
@@ -235,19 +235,16 @@ def main(argv: list[str] | None = None) -> int:
     fetch.add_argument("--url", help="another address of the compact archive or of the upstream file")
     manifest.add_argument("--out", type=Path, help="file to write (default: print)")
     asked = parser.parse_args(argv)
-    try:
+
+    def work() -> int:
         if asked.command == "list":
             return _list()
         entry = dataset(asked.name)
         if asked.command == "check":
             return _check(entry)
         return _manifest(entry, asked.out) if asked.command == "manifest" else _fetch(entry, asked.out, asked.url)
-    except MedgenError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; the same command again goes on where it can.", file=sys.stderr)
-        return 130
+
+    return exit_code(work, "Interrupted; the same command again goes on where it can.")
 
 
 if __name__ == "__main__":

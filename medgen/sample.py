@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 import medgen
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, exit_code
 from medgen.files import FORMATS, SetWriter, folder_writer
 from medgen.generator import MAX_SEED, Generator, Request
 from medgen.image import ImageSet
@@ -29,15 +29,12 @@ Progress = Callable[[float], None]
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 other pixels or weights than the manifest says, 2 bad input, 130 interrupted."""
-    try:
+
+    def work() -> int:
         args = _parser().parse_args(argv)
         return remake(args) if args.manifest else make(args)
-    except MedgenError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was written.", file=sys.stderr)
-        return 130
+
+    return exit_code(work, "Stopped; nothing was written.")
 
 
 def _parser() -> argparse.ArgumentParser:

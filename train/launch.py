@@ -9,25 +9,25 @@ from collections.abc import Callable
 
 import psutil
 
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, exit_code
 
 
 def start(module: str, main: Callable[[], int]) -> int:
-    """Runs the `main` of `module`; a `MedgenError` becomes one line on stderr and exit status 2.
+    """Runs the `main` of `module` and returns the exit status.
 
     `accelerate launch --num_processes N --cpu` starts one process only, unless it is given an mpirun host file, and
     says nothing. Here it starts the N it was asked for.
     """
-    try:
+
+    def work() -> int:
         wanted = _processes_asked_for()
         if wanted <= 1:
             return main()
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted)]
         environment = {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "MASTER_PORT")}
         return subprocess.run([*launcher, "-m", module, *sys.argv[1:]], env=environment, check=False).returncode
-    except MedgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return exit_code(work, "Interrupted; the same command with --resume goes on from the last saved state.")
 
 
 def _processes_asked_for() -> int:
