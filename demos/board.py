@@ -6,7 +6,6 @@ python -m demos.board
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,9 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demos import downloads, lane, look, widgets
+from demos import downloads, lane, look, tables, widgets
 from eval import board
 from eval.plots import recall_precision
-from eval.report import METRICS
 from medgen import MedgenError
 from medgen.atomic import write_bytes
 from medgen.registry import checkpoints_dir
@@ -26,68 +24,65 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 TITLE = "Board"
-MISSING = "-"
-EXPORTS = {"csv": "csv", "json": "json", "latex": "tex"}
+EXPORTS = {"csv": "CSV", "json": "JSON", "latex": "LaTeX"}
 EMPTY = "There is no model yet: train one or put its folder into checkpoints/, then press Refresh."
-_HEADINGS = {
-    "model": "Model",
-    "family": "Family",
-    "n_fake": "n",
-    **{name + end: f"{metric.title}{words}" for name, metric in METRICS.items()
-       for end, words in (("", ""), ("_low", " low"), ("_high", " high"))},
+_SORTS = {
+    **{name: metric.title for name, metric in board.METRICS.items()},
     "seconds_per_image": "Seconds an image",
     "params": "Parameters",
     "images_seen": "Images seen",
-    "commit": "Commit",
-    "created": "Measured",
-    "problem": "Problem",
-}  # fmt: skip
-_WHOLE = {"n_fake", "params", "images_seen"}
+    "model": "Name",
+    "family": "Family",
+}
+HELP = """
+### How to read this
+
+- **FID**, **KID**: how far the generated images are, as a set, from real ones. Lower is better. Real images do not
+  reach 0 either: the floor says what they reach.
+- **Precision**: share of generated images that look like real ones. **Recall**: share of real images that the model
+  could have made. High precision with low recall: the model repeats itself.
+- **Density**, **coverage**: the same two questions, less sensitive to single odd images.
+- **[low, high]**, and the bars in the plot: 95 % interval. Where two models' intervals overlap, the
+  number does not rank them.
+
+None of these numbers says that anatomy or disease is right.
+"""
 
 
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`table` under readable headings; numbers stay numbers, a missing one is "-"."""
-
-    def cell(name: str, value: object) -> object:
-        if isinstance(value, float):
-            return MISSING if math.isnan(value) else int(value) if name in _WHOLE else value
-        return value or MISSING
-
-    # object columns: pandas would turn "-" beside floats into NaN or the floats into text
-    return pd.DataFrame(
-        {head: pd.Series([cell(name, v) for v in table[name]], dtype=object) for name, head in _HEADINGS.items()}
-    )
-
-
-def chosen_group(frame: pd.DataFrame, label: str | None) -> board.Group | None:
-    """The group with this label; the first where the label is gone; None on an empty board."""
-    found = board.groups(frame)
-    return next((group for group in found if group.label == label), found[0] if found else None)
+def group_choices(found: list[board.Group]) -> list[tuple[str, str]]:
+    """(shown, label) of each group: short where that is enough to tell them apart."""
+    short = [f"{g.protocol} {g.split}, {g.extractor.split('-')[0]}, n {g.n_fake}" for g in found]
+    return [
+        (words if short.count(words) == 1 and group != board.NOT_MEASURED else group.label, group.label)
+        for words, group in zip(short, found, strict=True)
+    ]
 
 
 def draw(session: str, label: str | None, sort_by: str, search: str) -> list[Any]:
-    """`[group, message, table, plot, model, strips, csv, json, latex]` for the chosen group.
+    """`[group, results, plot, strips, origins, model, csv, json, latex]` for the chosen group.
 
     Raises:
         gr.Error: an export could not be written.
     """
     frame = board.rows()
-    group = chosen_group(frame, label)
-    if group is None:
-        return [gr.update(choices=[]), EMPTY, shown(frame), None, gr.update(choices=[], value=None), [], *_no_files()]
+    found = board.groups(frame)
+    if not found:
+        return [gr.update(choices=[]), EMPTY, None, [], "", gr.update(choices=[], value=None), *_no_files()]
+    group = next((one for one in found if one.label == label), found[0])
     try:
         table = board.table(frame, group, sort_by, search or "")
         files = _export(table, downloads.folder(f"{session}-board"))
     except MedgenError as error:
         raise widgets.toast(error) from error
-    names = list(dict.fromkeys(table.sort_values("family", key=lambda f: f == board.FLOOR, kind="stable")["model"]))
+    models = table[table["family"] != board.FLOOR].drop_duplicates("model")
+    names = list(models["model"])
     return [
-        gr.update(choices=[one.label for one in board.groups(frame)], value=group.label),
-        _message(table, group),
-        shown(table),
+        gr.update(choices=group_choices(found), value=group.label),
+        tables.results(table, caption(table, group)),
         plot(table),
+        strips(dict(zip(names, models["title"], strict=True))),
+        tables.origins(models, "Cost and origin"),
         gr.update(choices=names, value=names[0] if names else None),
-        strips(names),
         *files,
     ]
 
@@ -97,22 +92,23 @@ def plot(table: pd.DataFrame) -> Figure | None:
     return recall_precision(table) if table["recall"].notna().any() else None
 
 
-def _message(table: pd.DataFrame, group: board.Group) -> str:
+def caption(table: pd.DataFrame, group: board.Group) -> str:
+    """What the rows of the table were compared with, and which models are not measured yet."""
     if group == board.NOT_MEASURED:
-        return "Nothing has been measured yet: run `python -m eval.run NAME --protocol cxr-128`."
+        return "Nothing has been measured yet: run python -m eval.run NAME --protocol cxr-128."
     waiting = sorted(table.loc[table["n_real"].isna(), "model"])
     rest = f" Not measured: {', '.join(waiting)}." if waiting else ""
     return (
-        f"{len(table)} rows. Only rows of one group may be compared: same data, split, extractor and n. "
-        "Intervals are 95 % bootstrap intervals; the row “real” is the floor, real train images against real "
-        f"{group.split} images.{rest}"
+        f"{group.n_fake} generated images of each model against {group.n_real} real ones of the {group.split} split of "
+        f"{group.data}, seen by {group.extractor}, k = {group.k}. The floor: real train images in place of "
+        f"generated ones.{rest}"
     )
 
 
 def _export(table: pd.DataFrame, place: Path) -> list[Any]:
     made = []
-    for kind, suffix in EXPORTS.items():
-        path = place / f"board.{suffix}"
+    for kind in EXPORTS:
+        path = place / f"board.{'tex' if kind == 'latex' else kind}"
         write_bytes(path, board.export(table, kind).encode())
         made.append(gr.update(value=str(path), interactive=True))
     return made
@@ -122,71 +118,74 @@ def _no_files() -> list[Any]:
     return [gr.update(value=None, interactive=False) for _ in EXPORTS]
 
 
-def strips(names: list[str]) -> list[tuple[Image.Image, str]]:
-    """`samples.png` of each model that has one, marked, with its caption."""
+def strips(titles: dict[str, str]) -> list[tuple[Image.Image, str]]:
+    """`samples.png` of each model that has one, with its title and the mark under it.
+
+    Args:
+        titles: model name -> title.
+    """
     found = []
-    for name in names:
+    for name, title in titles.items():
         path = checkpoints_dir() / name / "samples.png"
-        if Path(name).name == name and path.is_file():
+        if path.is_file():
             try:
                 with Image.open(path) as picture:
-                    found.append((look.burn_in(picture.convert("L"), "SYNTHETIC"), f"{name}, synthetic samples"))
+                    marked = look.signed(picture.convert("L"), f"{title or name} · SYNTHETIC")
+                found.append((marked, f"{name}, synthetic samples"))
             except (OSError, Image.DecompressionBombError) as error:
                 gr.Warning(f"samples.png of {name} cannot be read ({error}): make it again.", duration=9)
     return found
 
 
-def provenance(name: str | None) -> dict[str, Any]:
+def files_of(name: str | None) -> dict[str, Any]:
     """Card and reports of one model as they stand on the disk."""
     folder = checkpoints_dir() / str(name)
     if name is None or Path(name).name != name or not folder.is_dir():
-        return {} if name is None else {name: "This row is the floor: real images, no model."}
+        return {}
     found: dict[str, Any] = {}
     for path in [folder / "card.json", *sorted(folder.glob("report*.json"))]:
         try:
             found[path.name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            found[path.name] = MISSING
         except (OSError, ValueError) as error:
             found[path.name] = f"cannot be read: {error}"
     return found
 
 
-def on_select(table: pd.DataFrame, event: gr.SelectData) -> str:
-    """The model of the row that was clicked."""
-    return str(table.iloc[event.index[0], 0])
-
-
 def create(page: gr.Blocks) -> None:
     """Puts the tab into `page`."""
-    sorts = [(_HEADINGS[name], name) for name in board.sort_choices()]
+    sorts = [(_SORTS[name], name) for name in board.sort_choices()]
     with gr.Row():
         group = gr.Dropdown([], label="Comparable group", scale=3, min_width=300, elem_id="group")
         sort_by = gr.Dropdown(sorts, value=sorts[0][1], label="Sort by", min_width=160, elem_id="sort-by")
-        search = gr.Textbox("", label="Search", placeholder="model or family", min_width=160)
-        refresh = gr.Button("Refresh", min_width=120)
-    message = gr.Markdown()
-    table = gr.Dataframe(interactive=False, label="Results", pinned_columns=1, buttons=["fullscreen"], datatype="auto",
-                         elem_id="board-table", max_height=420)  # fmt: skip
+        search = gr.Textbox("", label="Search", placeholder="model or family", min_width=180)
+    table = gr.HTML(elem_id="results", padding=False)
     with gr.Row():
-        exports = [gr.DownloadButton(f"{kind.upper()}", interactive=False, min_width=110, elem_id=f"export-{kind}")
-                   for kind in EXPORTS]  # fmt: skip
-    scatter = gr.Plot(label="Recall and precision", format="png", elem_id="scatter")
-    strip = gr.Gallery(label="Samples", format="png", columns=3, fit_columns=False, height="auto", object_fit="contain",
-                       buttons=["fullscreen"], interactive=False, elem_classes="results")  # fmt: skip
-    with gr.Accordion("Provenance of one row", open=False):
-        model = gr.Dropdown([], label="Model", info="or click its row in the table")
-        details = gr.JSON(label="Card and reports")
+        exports = [
+            gr.DownloadButton(f"Export {word}", interactive=False, size="md", min_width=140, elem_id=f"export-{kind}")
+            for kind, word in EXPORTS.items()
+        ]
+        refresh = gr.Button("Refresh", size="md", min_width=140)
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            scatter = gr.Plot(show_label=False, format="png", elem_id="scatter")
+        with gr.Column(scale=2, min_width=320):
+            gr.Markdown(HELP)
+    strip = gr.Gallery(label="Samples", show_label=False, format="png", fit_columns=False, height="auto",
+                       object_fit="contain", buttons=["fullscreen"], interactive=False, elem_id="strips",
+                       elem_classes=["results", "strips"])  # fmt: skip
+    origins = gr.HTML(elem_id="origins", padding=False)
+    with gr.Accordion("Card and reports of one model", open=False):
+        model = gr.Dropdown([], label="Model")
+        details = gr.JSON(label="As they stand on the disk")
 
     def on_draw(request: gr.Request, label: str | None, sort_by: str, search: str) -> list[Any]:
         return draw(lane.session(request), label, sort_by, search)
 
     asked = [group, sort_by, search]
-    drawn = [group, message, table, scatter, model, strip, *exports]
+    drawn = [group, table, scatter, strip, origins, model, *exports]
     for trigger in (page.load, group.input, sort_by.input, search.submit, search.blur, refresh.click):
         trigger(on_draw, asked, drawn, show_progress="hidden", api_visibility="private")
-    table.select(on_select, table, model, show_progress="hidden", api_visibility="private")
-    model.change(provenance, model, details, show_progress="hidden", api_visibility="private")
+    model.change(files_of, model, details, show_progress="hidden", api_visibility="private")
 
 
 if __name__ == "__main__":

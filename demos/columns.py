@@ -1,15 +1,17 @@
-"""The columns of the Generate tab: a gallery and a note for each model, and one for real images."""
+"""The columns of the Generate tab: a gallery and a note for each model, one for real images, and the walk's slider."""
 
 from __future__ import annotations
 
+import tempfile
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import look
-from demos.form import ANY_LABEL, IMAGES, MAX_MODELS, Form, left_out, seeds
+from demos import look, walk, widgets
+from demos.form import ANY_LABEL, MAX_MODELS, WALK, Form, counts_on, left_out, seeds
 from demos.runner import Event, Result, Step
 from medgen import ImageSet, MedgenError, ModelCard
 from medgen.data import DATASETS, available
@@ -23,7 +25,7 @@ SPLIT = "train"
 _LABEL_DRAW = 8
 """Real images drawn for each one wanted when a label is asked for: enough for a class of an eighth of the set."""
 
-Captioned = list[tuple[Image.Image, str]]
+Captioned = list[tuple[Image.Image | Path, str]]
 
 
 class Columns:
@@ -36,12 +38,12 @@ class Columns:
 
     @staticmethod
     def components() -> list[gr.blocks.Block]:
-        """Creates the columns, hidden: `[column, heading, gallery, note] * SLOTS`, the order of `changes()`."""
-        made: list[gr.blocks.Block] = []
+        """Creates slider and columns, hidden: `[*walk, *[column, heading, gallery, note] * SLOTS]`, as `changes()`."""
+        made = walk.components()
         with gr.Row(elem_classes="columns"):
             for slot in range(SLOTS):
                 with gr.Column(visible=False, min_width=240) as column:
-                    heading = gr.HTML(elem_id=f"heading-{slot}")
+                    heading = gr.HTML(elem_id=f"heading-{slot}", padding=False)
                     gallery = gr.Gallery(
                         format="png",
                         show_label=False,
@@ -53,24 +55,29 @@ class Columns:
                         elem_id=f"gallery-{slot}",
                         elem_classes="results",
                     )
-                    made += [column, heading, gallery, gr.HTML(elem_id=f"note-{slot}")]
+                    made += [column, heading, gallery, gr.HTML(elem_id=f"note-{slot}", padding=False)]
         return made
 
     def __init__(self, form: Form, cards: list[ModelCard]) -> None:
         self._form = form
         self._slot = {card.name: slot for slot, card in enumerate(cards)}
-        self._finished: dict[str, Captioned] = {}
+        self._finished: dict[str, Captioned] = {card.name: [] for card in cards}
         self._unfinished: dict[str, Captioned] = {}
+        self._walk = walk.closed()
         self._changes: dict[int, Any] = {}
-        across = 2 if form.mode == IMAGES and len(seeds(form)) <= 4 else 4
+        self._files = tempfile.TemporaryDirectory(prefix="medgen-pictures-")  # gradio copies what it serves
+        data = next((card.data for card in cards if card.data and available(card.data)), None)
+        beside = data if form.real and form.mode != WALK else None
+        across = _across(form, len(cards) + (beside is not None))
         for slot in range(SLOTS):
             self._put(slot, _COLUMN, gr.update(visible=slot < len(cards)))
+        titles = widgets.titles(cards)
         for slot, card in enumerate(cards):
-            self._put(slot, _HEADING, f"<h3>{escape(card.title)}</h3>")
+            self._put(slot, _HEADING, f"<h2>{escape(titles[card.name])}</h2>")
             self._put(slot, _GALLERY, gr.update(value=[], label=card.title, columns=across))
             self._put(slot, _NOTE, _note(left_out(form, card) or "Waiting …"))
-        if form.real and form.mode == IMAGES:
-            self._show_real(cards, across)
+        if beside is not None:
+            self._show_real(beside, across)
 
     def _put(self, slot: int, what: int, value: Any) -> None:
         self._changes[PER_SLOT * slot + what] = value
@@ -78,17 +85,19 @@ class Columns:
     def changes(self) -> list[Any]:
         """The updates since the last call, one a component."""
         changed = [self._changes.get(index, gr.skip()) for index in range(PER_SLOT * SLOTS)]
-        self._changes = {}
-        return changed
+        moved, self._walk, self._changes = self._walk, [gr.skip()] * len(self._walk), {}
+        return [*moved, *changed]
 
     def take(self, event: Event) -> None:
         """Remembers what `event` changes."""
         if isinstance(event, Result):
             name = event.card.name
-            self._finished[name] = _captioned(event)
+            self._finished[name] += self._saved(event, len(self._finished[name]))
             self._unfinished.pop(name, None)
             self._draw(name)
-            self._put(self._slot[name], _NOTE, _note(_facts(event), left_out(self._form, event.card)))
+            if self._form.mode == WALK and (frames := min(map(len, self._finished.values()))):
+                self._walk = walk.at(frames)
+            self._put(self._slot[name], _NOTE, _note(*_facts(event), left_out(self._form, event.card)))
         elif isinstance(event, Step) and event.preview is not None:
             caption = f"{event.name}, step {event.done} of {event.total}, unfinished"
             self._unfinished[event.name] = [(picture, caption) for picture in look.pictures(event.preview)]
@@ -97,32 +106,39 @@ class Columns:
     def close(self) -> None:
         """The run is over: pictures that never got finished make way, where there are finished ones."""
         for name, slot in self._slot.items():
-            if name in self._unfinished:
-                self._put(slot, _NOTE, _note("Stopped: this picture is unfinished and not in the download."))
-                if name in self._finished:
-                    del self._unfinished[name]
+            if self._finished[name]:
+                if self._unfinished.pop(name, None):
                     self._draw(name)
-            if name not in self._finished and name not in self._unfinished:
-                self._put(slot, _NOTE, _note("Stopped before a picture was finished."))
+            elif name in self._unfinished:
+                self._put(slot, _NOTE, _note("Unfinished, and not in the download."))
+            else:
+                self._put(slot, _NOTE, _note("No picture was finished."))
+
+    def _saved(self, result: Result, start: int) -> Captioned:
+        """The pictures of `result` from number `start` on as files: a redraw need not compress them again."""
+        captions = _captions(result)[start:]
+        saved: Captioned = []
+        for i, picture in enumerate(look.pictures(result.images.take(range(start, len(result.images))))):
+            path = Path(self._files.name) / f"{result.card.name}-{start + i}.png"
+            picture.save(path)
+            saved.append((path, captions[i]))
+        return saved
 
     def _draw(self, name: str) -> None:
-        shown = self._finished.get(name, []) + self._unfinished.get(name, [])
+        shown = self._finished[name] + self._unfinished.get(name, [])
         self._put(self._slot[name], _GALLERY, gr.update(value=shown))
 
-    def _show_real(self, cards: list[ModelCard], across: int) -> None:
-        names = [card.data for card in cards if card.data is not None and available(card.data)]
-        if not names:
-            return
-        images = real_like(names[0], self._form)
+    def _show_real(self, data: str, across: int) -> None:
+        images = real_like(data, self._form)
         slot = SLOTS - 1
         words = images.labels or ("",) * len(images)
         shown = [(p, f"Real image, {w}") for p, w in zip(look.pictures(images, "REAL"), words, strict=True)]
-        source = DATASETS[names[0]]
+        source = DATASETS[data]
         self._put(slot, _COLUMN, gr.update(visible=True))
-        self._put(slot, _HEADING, "<h3>Real</h3>")
+        self._put(slot, _HEADING, "<h2>Real</h2>")
         self._put(slot, _GALLERY, gr.update(value=shown, label="Real", columns=across))
         about = f"{source.title}, {SPLIT} split: the models have seen it. {source.licence}. Not in the download."
-        self._put(slot, _NOTE, _note(f"{len(images)} real images · {about}"))
+        self._put(slot, _NOTE, _note(f"{len(images)} real image{'s' * (len(images) > 1)}", about))
 
 
 def real_like(name: str, form: Form) -> ImageSet:
@@ -141,27 +157,37 @@ def real_like(name: str, form: Form) -> ImageSet:
     return drawn.take(fits[:wanted]) if fits else drawn.take(range(wanted))
 
 
-def _captioned(result: Result) -> Captioned:
+def _across(form: Form, columns: int) -> int:
+    """Pictures beside each other in one of so many columns: the fewer there are, the larger they stand."""
+    n = len(seeds(form))
+    if form.mode == WALK or (n <= 2 and columns > 2):
+        return 1
+    return min(n, 2 if n <= 8 and columns > 2 else 4)
+
+
+def _captions(result: Result) -> list[str]:
+    """What each picture of `result` is."""
     captions = []
     for request in result.requests:
         for seed in request.seeds:
-            walk = f" to {request.towards}, {request.mix:.0%} of the way" if request.mix is not None else ""
+            walked = f" to {request.towards}, {request.mix:.0%} of the way" if request.mix is not None else ""
             label = f", {request.label}" if request.label else ""
-            captions.append(f"{result.card.name}, seed {seed}{walk}{label}, synthetic")
-    return list(zip(look.pictures(result.images), captions, strict=True))
+            captions.append(f"{result.card.name}, seed {seed}{walked}{label}, synthetic")
+    return captions
 
 
-def _facts(result: Result) -> str:
-    first, last = result.requests[0], result.requests[-1]
+def _facts(result: Result) -> list[str]:
+    first = result.requests[0]
     n = len(result.images)
+    plural = "s" * (n > 1)
     if first.towards is not None:
         used = f"seed {first.seeds[0]} to {first.towards}"
     else:
         numbers = [seed for request in result.requests for seed in request.seeds]
-        run = numbers == list(range(numbers[0], numbers[0] + n)) and n > 1
-        used = f"seeds {numbers[0]} to {last.seeds[-1]}" if run else f"seeds {', '.join(map(str, numbers))}"
-    each = f" ({result.seconds / n:.2f} s each)" if n > 1 else ""
-    return f"{n} images in {result.seconds:.2f} s{each} · peak memory {result.peak_mb:,.0f} MiB · {used}"
+        whole = n > 1 and counts_on(numbers)
+        used = f"seed{plural} " + (f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers)))
+    each = f", {result.seconds / n:.2f} s each" if n > 1 else ""
+    return [f"{n} image{plural} in {result.seconds:.2f} s{each}", used, f"peak memory {result.peak_mb:,.0f} MiB"]
 
 
 def _note(*sentences: str) -> str:

@@ -9,6 +9,12 @@ import gradio as gr
 
 from demos import widgets
 from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK
+from medgen import ModelCard
+from medgen.data import available
+
+SEED_HINT, WALK_HINT = "or a list: 3, 1, 4", "where it starts"
+CHOSEN_AT_FIRST = 3
+"""With real images that makes four columns, which a laptop shows side by side."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +50,49 @@ def on_load() -> tuple[Any, Any]:
         gr.Warning("There is no model yet: train one or put its folder into checkpoints/, then reload.", duration=9)
         return gr.update(choices=[]), gr.update(choices=[])
     modality = "CR" if "CR" in modalities else modalities[0]
-    return gr.update(choices=modalities, value=modality), on_modality(modality)
+    choices = widgets.modality_choices(modalities)
+    return gr.update(choices=choices, value=modality, visible=len(modalities) > 1), on_modality(modality)
 
 
 def on_modality(modality: str) -> Any:
-    """The models of this modality, the first three chosen."""
+    """The models of this modality, the first few chosen."""
     found = widgets.known_cards(modality)
-    return gr.update(choices=widgets.model_choices(found), value=list(found)[:3])
+    return gr.update(choices=widgets.model_choices(found), value=list(found)[:CHOSEN_AT_FIRST])
 
 
-def on_models(models: list[str], label: str | None) -> list[Any]:
-    """Shows the controls that a chosen model has: `[mode, label, steps, guidance]`."""
+def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:
+    """Shows the fields that the chosen models and the mode have.
+
+    Returns:
+        Updates of `[mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]`.
+    """
     found = widgets.known_cards()
     chosen = [found[name] for name in models if name in found]
 
-    def defaults(control: str) -> Any:
-        have = [card for card in chosen if control in card.controls]
-        words = ", ".join(f"{card.title} {getattr(card, control)}" for card in have)
-        return gr.update(visible=bool(have), info=f"Empty = default: {words}")
+    def takers(control: str) -> list[ModelCard]:
+        return [card for card in chosen if control in card.controls]
 
-    walkers = any("towards" in card.controls for card in chosen)
-    labels = labels_of([card.name for card in chosen if "label" in card.controls])
+    def with_default(control: str) -> Any:
+        defaults = [getattr(card, control) for card in takers(control)]
+        words = dict.fromkeys(f"{value:g}" for value in defaults if value is not None)
+        return gr.update(visible=bool(defaults), placeholder=" or ".join(words))
+
+    if chosen and not takers("towards"):
+        mode = IMAGES
+    walk = mode == WALK
+    labels = labels_of([card.name for card in takers("label")])
+    data = any(card.data is not None and available(card.data) for card in chosen)
     return [
-        gr.update(interactive=walkers),
+        gr.update(value=mode, interactive=bool(takers("towards"))),
+        gr.update(info=WALK_HINT if walk else SEED_HINT),
+        gr.update(visible=not walk),
+        gr.update(visible=walk),
+        gr.update(visible=walk),
         gr.update(choices=labels, value=label if label in labels else ANY_LABEL, visible=len(labels) > 1),
-        defaults("steps"),
-        defaults("guidance"),
+        with_default("steps"),
+        with_default("guidance"),
+        gr.update(visible=not walk and bool(takers("steps"))),
+        gr.update(visible=not walk and data),
     ]
 
 
@@ -79,36 +102,32 @@ def about(models: list[str]) -> str:
     return "\n\n---\n\n".join(widgets.about(found[n]) for n in models if n in found) or "No model is chosen."
 
 
-def on_mode(mode: str) -> list[Any]:
-    """Shows the fields of a walk or of images: `[count, towards, frames, denoising, real]`."""
-    walk = mode == WALK
-    return [gr.update(visible=show) for show in (not walk, walk, walk, not walk, not walk)]
-
-
 def create(page: gr.Blocks) -> Controls:
     """Creates the form and wires its fields to each other."""
     with gr.Row():
-        modality = widgets.modality_picker()
-        models = widgets.model_picker()
-    with gr.Row():
-        mode = gr.Radio([IMAGES, WALK], value=IMAGES, label="Make", min_width=270)
-        seeds = gr.Textbox("0", label="Seed", info="First seed, or a list: 3, 1, 4", elem_id="seed", min_width=150)
-        count = gr.Number(4, label="Images", info=f"a model, up to {MAX_IMAGES}", precision=0, min_width=130)
-        towards = gr.Textbox("1", label="Towards seed", info="where the walk ends", visible=False, min_width=130)
-        frames = gr.Number(12, label="Frames", info=f"2 to {MAX_FRAMES}", precision=0, visible=False, min_width=130)
-        label = gr.Dropdown([ANY_LABEL], value=ANY_LABEL, label="Label", visible=False, min_width=160)
+        modality = gr.Dropdown([], label="Modality", visible=False, min_width=160, scale=1)
+        models = gr.CheckboxGroup([], label="Models, all on the same seeds", elem_id="models", scale=5)
+    with gr.Row(elem_classes="fields"):
+        mode = gr.Radio([IMAGES, WALK], value=IMAGES, label="Make", min_width=300)
+        seeds = gr.Textbox("0", label="Seed", info=SEED_HINT, elem_id="seed", min_width=140)
+        count = gr.Number(4, label="Images", info=f"of each, up to {MAX_IMAGES}", precision=0, min_width=140)
+        towards = gr.Textbox("1", label="Towards seed", info="where it ends", visible=False, min_width=140)
+        frames = gr.Number(24, label="Frames", info=f"2 to {MAX_FRAMES}", precision=0, visible=False, min_width=140)
+        label = gr.Dropdown(
+            [ANY_LABEL], value=ANY_LABEL, label="Label", info="what to show", visible=False, min_width=160
+        )
         # text, not numbers: gradio turns an empty number field into 0
-        steps = gr.Textbox("", label="Steps", visible=False, elem_id="steps", min_width=160)
-        guidance = gr.Textbox("", label="Guidance", visible=False, min_width=160)
+        steps = gr.Textbox("", label="Steps", info="empty = default", visible=False, elem_id="steps", min_width=140)
+        guidance = gr.Textbox("", label="Guidance", info="empty = default", visible=False, min_width=140)
     with gr.Row():
-        denoising = gr.Checkbox(True, label="Show denoising", min_width=180)
-        real = gr.Checkbox(True, label="Real images beside", min_width=180)
+        denoising = gr.Checkbox(True, label="Show denoising", min_width=160)
+        real = gr.Checkbox(True, label="Real images beside", min_width=160)
         go = gr.Button("Generate", variant="primary", elem_id="generate", min_width=180)
         halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=120)
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     modality.input(on_modality, modality, models, **quiet)
-    models.change(on_models, [models, label], [mode, label, steps, guidance], **quiet)
-    mode.change(on_mode, mode, [count, towards, frames, denoising, real], **quiet)
+    shown = [mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]
+    gr.on([models.change, mode.input], on_choice, [models, mode, label], shown, **quiet)
     page.load(on_load, None, [modality, models], **quiet)
     fields = [models, mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]
     return Controls(modality, models, fields, go, halt)

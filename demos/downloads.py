@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from demos import look
-from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK, Form
+from demos import look, walk
+from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK, Form, counts_on
 from demos.runner import Result
 from medgen import MedgenError, ModelCard, Request
 from medgen.atomic import replacing, write_json
@@ -19,7 +19,6 @@ from medgen.files import zip_writer
 from medgen.provenance import NOTICE, read_manifest, requests_of
 
 Manifest = dict[str, Any]
-FRAME_MS = 120
 
 _scratch = tempfile.TemporaryDirectory(prefix="medgen-downloads-")  # removed when the app ends
 
@@ -94,7 +93,7 @@ def animation(results: list[Result], place: Path) -> Path | None:
         round_trip = [*frames, *frames[-2:0:-1]]
         first, *rest = round_trip
         first.save(
-            temporary, "GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0, comment=NOTICE.encode()
+            temporary, "GIF", save_all=True, append_images=rest, duration=walk.FRAME_MS, loop=0, comment=NOTICE.encode()
         )
     return path
 
@@ -142,11 +141,10 @@ def form_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> Form
     seeds = first[0].seeds
     for _, requests in asked:
         _require_one_question(requests, first, walk)
-    consecutive = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
     return Form(
         models=list(manifests),
         mode=WALK if walk else IMAGES,
-        seeds=str(seeds[0]) if consecutive else ", ".join(map(str, seeds)),
+        seeds=str(seeds[0]) if counts_on(seeds) else ", ".join(map(str, seeds)),
         count=len(seeds),
         towards=str(first[0].towards if walk else 1),
         frames=len(first) if walk else 12,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -113,6 +114,11 @@ def seeds(form: Form) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def counts_on(numbers: Sequence[int]) -> bool:
+    """Whether each is the one before plus one: the first and how many then say all."""
+    return list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
 def request(form: Form, card: ModelCard) -> Request:
     """The form's question in the words of `card`: controls that it lacks are left out (`left_out` says which)."""
     takes = set(card.controls)
@@ -136,14 +142,15 @@ def left_out(form: Form, card: ModelCard) -> str:
 def tasks(form: Form, cards: dict[str, ModelCard]) -> list[Task]:
     """The calls of `sample()` that answer the form, in running order.
 
-    Images go model by model; a walk goes frame by frame, so that all models move together.
+    Models come in the order of `cards`. Images go model by model; a walk goes frame by frame, so that all models
+    move together.
 
     Raises:
         MedgenError: a model is gone, cannot answer, or none of them can walk.
     """
     if gone := [name for name in form.models if name not in cards]:
         raise MedgenError(f"The model {gone[0]} is no longer there: reload the page and choose again.")
-    chosen = [cards[name] for name in form.models]
+    chosen = [card for name, card in cards.items() if name in form.models]
     if form.mode == WALK:
         chosen = [card for card in chosen if "towards" in card.controls]
         if not chosen:
@@ -153,13 +160,9 @@ def tasks(form: Form, cards: dict[str, ModelCard]) -> list[Task]:
         question.checked(card)
     if form.mode == IMAGES:
         return [task for card, question in questions for task in batches(card, question)]
-    return [Task(card, frame) for k in range(int(form.frames or 2)) for card, frame in _frame(form, questions, k)]
-
-
-def _frame(form: Form, questions: list[tuple[ModelCard, Request]], k: int) -> list[tuple[ModelCard, Request]]:
-    mix = k / (int(form.frames or 2) - 1)
-    towards = int(form.towards)
+    last = int(form.frames or 2) - 1
     return [
-        (card, Request(one.seeds, one.steps, one.guidance, one.label, towards=towards, mix=mix))
-        for card, one in questions
+        Task(card, replace(question, towards=int(form.towards), mix=frame / last))
+        for frame in range(last + 1)
+        for card, question in questions
     ]

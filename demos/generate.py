@@ -6,7 +6,7 @@ python -m demos.generate
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ TITLE = "Generate"
 REDRAW_SECONDS = 0.15
 FORMATS = [("PNG", "png"), ("DICOM", "dcm")]
 IDLE = "Choose models and press Generate."
+_MAKE_STATUS_LIVE = "() => document.querySelector('#status').setAttribute('aria-live', 'polite')"
 
 
 def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]]:
@@ -39,10 +40,10 @@ def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]
     stop = lane.signal(session)
     results: dict[str, Result] = {}
     started = time.monotonic()
+    columns: Columns | None = None
     try:
         work = tasks(form, widgets.known_cards())
-        shown = list({task.card.name: task.card for task in work}.values())
-        columns = Columns(form, shown)
+        columns = Columns(form, list({task.card.name: task.card for task in work}.values()))
         yield [widgets.bar("Starting …", 0.0), [], *columns.changes()]
         last_draw = 0.0
         status = ""
@@ -57,6 +58,9 @@ def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]
         columns.close()
         yield [_ended(stop.is_set(), results, started), list(results.values()), *columns.changes()]
     except MedgenError as error:
+        if columns is not None:  # what the other models have finished is kept
+            columns.close()
+            yield [gr.skip(), list(results.values()), *columns.changes()]
         raise widgets.toast(error) from error
 
 
@@ -65,7 +69,7 @@ def _status(event: runner.Event, last: str, total: int, results: dict[str, Resul
         return last
     if isinstance(event, Loading):
         done = sum(len(result.requests) for result in results.values())
-        return widgets.bar(f"Loading {event.name} · {seconds:.0f} s", done / total)
+        return widgets.bar(f"Loading {event.name} …", done / total)
     part = f", part {event.task + 1} of {total}" if total > 1 else ""
     text = f"{event.name}: step {event.done} of {event.total}{part} · {seconds:.0f} s"
     return widgets.bar(text, (event.task + event.done / event.total) / total)
@@ -86,8 +90,13 @@ def arm(session: str) -> tuple[Any, Any, str]:
 
 
 def release() -> tuple[Any, Any]:
-    """The run is over, however it ended."""
+    """The run is over: Generate on, Stop off."""
     return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def release_after_error() -> tuple[Any, Any, str]:
+    """The run is over, and a toast says why."""
+    return *release(), widgets.bar("The run ended with an error; its message says what to do.")
 
 
 def ask_stop(session: str) -> Any:
@@ -97,14 +106,9 @@ def ask_stop(session: str) -> Any:
 
 
 def pack(session: str, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:
-    """The downloads of a run: `[zip button, other files, animation, verdict]`."""
+    """The downloads of a run: `[zip button, box, single files in the box, verdict]`."""
     if not results:
-        return [
-            gr.update(value=None, interactive=False),
-            gr.update(visible=False),
-            gr.update(value=None, visible=False),
-            "",
-        ]
+        return [gr.update(value=None, interactive=False), gr.update(visible=False), None, ""]
     place = downloads.folder(session)
     try:
         path, manifests = downloads.pack(results, place, format)
@@ -112,11 +116,9 @@ def pack(session: str, results: list[Result], format: str, expected: dict[str, A
         files = [*downloads.manifest_files(manifests, place), *([moving] if moving else [])]
     except MedgenError as error:
         raise widgets.toast(error) from error
-    given = gr.update(value=[str(file) for file in files], visible=True)
-    side_by_side = f"Latent walk: {' | '.join(result.card.title for result in results)}"
-    animation = gr.update(value=moving and str(moving), label=side_by_side, visible=moving is not None)
     verdict = downloads.verdict(manifests, expected or {})
-    return [gr.update(value=str(path), interactive=True), given, animation, verdict]
+    button = gr.update(value=str(path), interactive=True)
+    return [button, gr.update(visible=True), [str(file) for file in files], verdict]
 
 
 def fill(path: str | None) -> list[Any]:
@@ -140,33 +142,36 @@ def fill(path: str | None) -> list[Any]:
 def create(page: gr.Blocks, process: Process = runner.run) -> None:
     """Puts the tab into `page`; `process` runs its tasks."""
     form = controls.create(page)
-    status = gr.HTML(widgets.bar(IDLE), elem_id="status")
-    animation = gr.Image(
-        visible=False, label="Latent walk", format="png", interactive=False, buttons=["download", "fullscreen"]
-    )
+    status = gr.HTML(widgets.bar(IDLE), elem_id="status", padding=False)
     columns = Columns.components()
-    with gr.Row(equal_height=True):
-        format = gr.Radio(FORMATS, value="png", label="Download as", min_width=180)
+    with gr.Row(elem_classes="downloads"):
+        format = gr.Radio(FORMATS, value="png", label="Download as", min_width=200)
         archive = gr.DownloadButton("Download ZIP", interactive=False, elem_id="zip", min_width=180)
         upload = gr.UploadButton("Load a manifest or ZIP", min_width=180, elem_id="manifest", type="filepath")
     verdict = gr.Markdown(elem_id="verdict")
-    files = gr.File(label="Manifests and animation", file_count="multiple", interactive=False, visible=False)
+    with gr.Accordion("Single files", open=False, visible=False) as box:
+        files = gr.File(label="Manifests, and the animation of a walk", file_count="multiple", interactive=False)
     with gr.Accordion("About the chosen models", open=False):
         form.models.change(controls.about, form.models, gr.Markdown(), show_progress="hidden", api_visibility="private")
     results, expected = gr.State([], time_to_live=3600), gr.State({})
     shown, packing = [status, results, *columns], [results, format, expected]
-    done = _wire_run(form, status, shown, process)
-    for trigger in (done.then, format.change):
-        trigger(_on_pack, packing, [archive, files, animation, verdict], show_progress="hidden",
+    ended = _wire_run(form, status, shown, process)
+    for trigger in (*ended, format.change):
+        trigger(_on_pack, packing, [archive, box, files, verdict], show_progress="hidden",
                 api_visibility="private")  # fmt: skip
+    page.load(None, js=_MAKE_STATUS_LIVE, api_visibility="private")
     page.unload(_on_leave)
     upload.upload(fill, upload, [expected, form.modality, *form.fields], api_visibility="private")
 
 
 def _wire_run(
     form: controls.Controls, status: gr.HTML, shown: list[gr.blocks.Block], process: Process
-) -> gr.events.Dependency:
-    """Generate: check the form, wait for the machine, run, and give the buttons back however it ended."""
+) -> list[Callable[..., Any]]:
+    """Generate: check the form, wait for the machine, run, and give the buttons back.
+
+    Returns:
+        What to attach an event to that comes after the run, one for each way it can end.
+    """
 
     def on_generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         yield from generate(process, lane.session(request), *values)
@@ -177,10 +182,11 @@ def _wire_run(
         _on_arm, form.fields, [*buttons, status], validator=validator, concurrency_limit=None, **quiet
     )
     ran = armed.success(on_generate, form.fields, shown, concurrency_id=lane.LANE, concurrency_limit=1, **quiet)
-    failed = widgets.bar("The run ended with an error; its message says what to do.")
-    ran.failure(lambda: failed, None, status, api_visibility="private")
     form.halt.click(_on_stop, None, form.halt, queue=False, api_visibility="private")
-    return ran.then(release, None, buttons, **quiet)
+    # not one `then`: gradio leaves it out where the run has a `failure` and fails
+    good = ran.success(release, None, buttons, **quiet)
+    bad = ran.failure(release_after_error, None, [*buttons, status], **quiet)
+    return [good.then, bad.then]
 
 
 def _on_arm(request: gr.Request, *_values: Any) -> tuple[Any, Any, str]:

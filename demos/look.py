@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -30,39 +31,13 @@ THEME = gr.themes.Base(
     block_info_text_color="*neutral_600",
     block_label_text_color="*neutral_700",
     block_title_text_color="*neutral_800",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
     checkbox_background_color_selected="*primary_700",
     checkbox_border_color_selected="*primary_700",
 )
 
-CSS = """
-.gradio-container { max-width: 1680px !important; }
-.notice { border-left: 6px solid #b45309; background: #fef3c7; color: #451a03; padding: 10px 16px;
-          border-radius: 4px; font-weight: 600; }
-.dark .notice { background: #422006; color: #fde68a; }
-.run-bar { min-height: 3em; }
-.run-bar p { margin: 0 0 6px 0; font-variant-numeric: tabular-nums; }
-.run-bar progress { width: 100%; height: 14px; accent-color: #0f766e; }
-.result-note { font-size: 1rem; line-height: 1.45; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.result-note b { font-weight: 600; }
-.quiet { opacity: 0.85; font-size: 0.95rem; }
-.hardware { width: 100%; border-collapse: collapse; }
-.hardware th { text-align: left; font-weight: 600; padding: 2px 12px 2px 0; vertical-align: top; white-space: nowrap; }
-.hardware td { padding: 2px 0; }
-.columns { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(min(260px, 100%), 1fr));
-           gap: 16px; }
-.columns > * { min-width: 0 !important; }
-.columns h3 { margin: 0; font-size: 1.15rem; font-weight: 600; }
-.results .grid-wrap { min-height: 0; max-height: none; overflow-y: auto; }
-.columns .caption-label { display: none; }  /* it would hide the burned-in mark; it stays as alt text and tooltip */
-.picture img { image-rendering: auto; }
-button[role=tab][aria-selected=true] { color: #0f766e; font-weight: 600; }
-.dark button[role=tab][aria-selected=true] { color: #5eead4; }
-:focus-visible { outline: 3px solid #0f766e !important; outline-offset: 2px; }
-@media (max-width: 480px) {
-  .gradio-container { padding: 8px !important; }
-  .gradio-container h1 { font-size: 1.4rem; }
-}
-"""
+CSS = Path(__file__).parent / "page.css"
 
 SHOWN_PX = 256
 """A picture smaller than this is enlarged by a whole factor before it is shown, so that its mark can be read."""
@@ -89,19 +64,31 @@ def burn_in(picture: Image.Image, mark: str) -> Image.Image:
     """`picture`, enlarged by a whole factor to at least `SHOWN_PX`, with `mark` on a dark strip at its lower edge."""
     factor = max(1, math.ceil(SHOWN_PX / min(picture.size)))
     picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
-    if not mark:
-        return picture
-    text_px = max(14, picture.height // 11)
-    font = ImageFont.load_default(size=text_px)
-    left, top, right, bottom = font.getbbox(mark)
-    pad = text_px // 5
-    white = 255 if picture.mode == "L" else (255,) * len(picture.getbands())
-    black = 0 if picture.mode == "L" else (0,) * len(picture.getbands())
-    draw = ImageDraw.Draw(picture)
-    strip_top = picture.height - (bottom - top) - 2 * pad
-    draw.rectangle((0, strip_top, picture.width, picture.height), fill=black)
-    draw.text(((picture.width - (right - left)) / 2 - left, strip_top + pad - top), mark, fill=white, font=font)
+    if mark:
+        strip = _strip(picture, mark, max(14, picture.height // 11))
+        picture.paste(strip, (0, picture.height - strip.height))
     return picture
+
+
+def signed(picture: Image.Image, words: str) -> Image.Image:
+    """`picture`, whole, with `words` on a dark strip under it."""
+    strip = _strip(picture, words, max(14, picture.width // 18))
+    whole = Image.new(picture.mode, (picture.width, picture.height + strip.height))
+    whole.paste(picture)
+    whole.paste(strip, (0, picture.height))
+    return whole
+
+
+def _strip(picture: Image.Image, words: str, text_px: int) -> Image.Image:
+    """`words` in white on black, as wide as `picture` and in its mode."""
+    font = ImageFont.load_default(size=text_px)
+    left, top, right, bottom = font.getbbox(words)
+    pad = text_px // 5
+    strip = Image.new(picture.mode, (picture.width, int(bottom - top) + 2 * pad))
+    white = 255 if picture.mode == "L" else (255,) * len(picture.getbands())
+    place = ((strip.width - (right - left)) / 2 - left, pad - top)
+    ImageDraw.Draw(strip).text(place, words, fill=white, font=font)
+    return strip
 
 
 def side_by_side(frames: list[list[Image.Image]], gap_px: int = 8) -> list[Image.Image]:

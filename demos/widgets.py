@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any
 
@@ -15,9 +16,11 @@ import psutil
 from demos import look
 from medgen import MedgenError, ModelCard, cards
 from medgen.provenance import NOTICE
+from medgen.registry import FAMILIES
 
 TOAST_SECONDS = 9
 MAX_UPLOAD = "200mb"
+MODALITIES = {"CR": "X-ray", "DX": "X-ray, digital", "CT": "CT", "MR": "MRI"}
 
 
 def toast(error: MedgenError) -> gr.Error:
@@ -26,11 +29,20 @@ def toast(error: MedgenError) -> gr.Error:
 
 
 def known_cards(modality: str | None = None) -> dict[str, ModelCard]:
-    """`medgen.cards`, with a broken card as a toast."""
+    """`medgen.cards`, family by family, with a broken card as a toast."""
     try:
-        return cards(modality)
+        found = cards(modality)
     except MedgenError as error:
         raise toast(error) from error
+    families = list(FAMILIES)
+    return dict(sorted(found.items(), key=lambda item: families.index(item[1].family)))
+
+
+def titles(found: Iterable[ModelCard]) -> dict[str, str]:
+    """Card name -> what the page calls it: its title, with the name where two cards share a title."""
+    found = list(found)
+    often = Counter(card.title for card in found)
+    return {card.name: card.title if often[card.title] == 1 else f"{card.title} ({card.name})" for card in found}
 
 
 def hardware() -> str:
@@ -55,11 +67,12 @@ def hardware() -> str:
     return f"<table class='hardware'>{cells}</table>"
 
 
-def frame(page: gr.Blocks) -> None:
-    """The permanent notice, and a sidebar with the hardware."""
-    gr.HTML(f"<div class='notice' role='note'>{NOTICE}</div>")
+def frame(page: gr.Blocks, title: str) -> None:
+    """The head of the page with the permanent notice, and a sidebar with the hardware."""
+    head = f"<h1>{escape(title)}</h1><p class='notice' role='note'>{NOTICE}</p>"
+    gr.HTML(f"<header class='masthead'>{head}</header>", padding=False)
     with gr.Sidebar(open=False, width=300):
-        gr.Markdown("### Hardware")
+        gr.Markdown("## Hardware")
         machine = gr.HTML(hardware)
         refresh = gr.Button("Refresh", size="sm")
         gr.Markdown(
@@ -76,8 +89,7 @@ def page(title: str, fill: Callable[[gr.Blocks], None]) -> gr.Blocks:
     """A whole page: title, notice, sidebar, and what `fill` puts below."""
     # temporary files are looked at every hour and kept for a day
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as blocks:
-        gr.Markdown(f"# {title}")
-        frame(blocks)
+        frame(blocks, title)
         fill(blocks)
     return blocks
 
@@ -94,7 +106,7 @@ def launch(blocks: gr.Blocks, argv: list[str] | None = None) -> int:
             server_name="0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1",
             server_port=port,
             theme=look.THEME,
-            css=look.CSS,
+            css_paths=look.CSS,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
@@ -114,27 +126,25 @@ def launch(blocks: gr.Blocks, argv: list[str] | None = None) -> int:
     return 0
 
 
-def modality_picker() -> gr.Dropdown:
-    """Chooses the DICOM modality; filled when the page loads."""
-    return gr.Dropdown([], label="Modality", min_width=140, scale=1)
-
-
-def model_picker() -> gr.CheckboxGroup:
-    """Chooses the models that answer side by side; filled when the page loads."""
-    return gr.CheckboxGroup([], label="Models", info="Each gets the same seeds.", elem_id="models", scale=5)
+def modality_choices(modalities: Iterable[str]) -> list[tuple[str, str]]:
+    """(shown, DICOM code) of each."""
+    return [(f"{MODALITIES[code]} ({code})" if code in MODALITIES else code, code) for code in modalities]
 
 
 def model_choices(found: dict[str, ModelCard]) -> list[tuple[str, str]]:
     """(shown, name) of every card."""
-    return [(f"{card.title} ({name})", name) for name, card in found.items()]
+    return [(shown, name) for name, shown in titles(found.values()).items()]
 
 
 def bar(text: str, fraction: float | None = None) -> str:
-    """The progress bar as HTML; without a fraction only the line of text, which screen readers announce."""
+    """The progress bar as HTML; without a fraction only the line of text, which screen readers announce.
+
+    While the bar moves it is busy: nobody wants to hear every step. It belongs into a live region.
+    """
     if fraction is None:
-        return f"<div class='run-bar'><p role='status'>{escape(text)}</p></div>"
+        return f"<div class='run-bar'><p>{escape(text)}</p></div>"
     return (
-        f"<div class='run-bar'><p>{escape(text)}</p>"
+        f"<div class='run-bar' aria-busy='true'><p>{escape(text)}</p>"
         f"<progress aria-label='Progress of the run' max='1' value='{fraction:.4f}'></progress></div>"
     )
 

@@ -38,16 +38,22 @@ def recall_precision(table: pd.DataFrame) -> Figure:
     _add(figure, placed[placed["family"] == FLOOR], "real images (floor)", "star", coloured=False)
     missing = int((table["family"] != FLOOR).sum() - len(models))
     note = f"; {missing} without these numbers" if missing else ""
-    title = f"Recall and precision of {len(models)} {'model' if len(models) == 1 else 'models'}{note}"
+    title = f"{len(models)} {'model' if len(models) == 1 else 'models'}{note}"
+    axis = {"range": [-0.03, 1.03], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
+    # every word must be legible from the back of a hall, and none may be cut off on a screen of 390 px
     figure.update_layout(
-        title={"text": title, "subtitle": {"text": "up and right is better; bars are 95 % intervals"}},
-        xaxis={"title": "Recall: share of real images the model could make", "range": [-0.03, 1.03]},
-        yaxis={"title": "Precision: share of generated images that look real", "range": [-0.03, 1.03]},
-        coloraxis={"colorscale": "Viridis", "reversescale": True, "colorbar": {"title": "FID"}},
-        legend={"orientation": "h", "y": -0.25},
+        title={"text": title, "x": 0.02, "font": {"size": 16},
+               "subtitle": {"text": "up and right is better", "font": {"size": 15}}},
+        xaxis={"title": "Recall (variety)", **axis},
+        yaxis={"title": "Precision (likeness)", **axis},
+        coloraxis={"colorscale": "Viridis", "reversescale": True,
+                   "colorbar": {"title": {"text": "FID ", "side": "top"}, "thickness": 14, "xpad": 4}},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
+        font={"family": "system-ui, sans-serif", "size": 16},
+        margin={"l": 60, "r": 10, "t": 90, "b": 60},
         template="plotly_white",
         height=560,
-    )
+    )  # fmt: skip
     if models["fid"].notna().any():
         # the scale starts at the floor: two good models close together should not look like best and worst
         figure.update_coloraxes(cmin=placed["fid"].min(), cmax=max(models["fid"].max(), placed["fid"].min() + 1))
@@ -70,7 +76,7 @@ def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured
             error_x=_bars(part, "recall"),
             error_y=_bars(part, "precision"),
             mode="markers+text",
-            text=list(part["model"]),
+            text=[row.title if row.family != FLOOR else "real" for row in part.itertuples()],
             # towards the middle, so that no name is cut off at an edge or struck through by its bar
             textposition=["top right" if x < 0.5 else "top left" for x in part["recall"]],
             cliponaxis=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
+from html import unescape
 from pathlib import Path
 
 import gradio as gr
@@ -23,8 +25,9 @@ import pytest
 from PIL import Image
 
 import medgen
-from demos import board, columns, controls, downloads, form, generate, lane, look, runner
+from demos import board, columns, controls, downloads, form, generate, lane, look, runner, widgets
 from demos.form import ANY_LABEL, IMAGES, WALK, Form
+from eval.board import Group
 from medgen import ImageSet, MedgenError, ModelCard, Request
 from medgen.data import available
 from medgen.data import real as medgen_real
@@ -301,28 +304,45 @@ def test_a_run_stopped_while_it_waits_never_starts(checkpoints: Path) -> None:
     assert "Stopped" in last[0] and last[1] == []
 
 
-def test_an_error_of_the_process_is_a_toast_of_eight_to_ten_seconds(checkpoints: Path) -> None:
-    def broken(*_: object) -> Iterator[runner.Event]:
+def test_an_error_is_a_toast_of_eight_to_ten_seconds_and_what_was_finished_stays(checkpoints: Path) -> None:
+    def broken(tasks: list[runner.Task], *_: object) -> Iterator[runner.Event]:
+        yield from runner.run(tasks[:1], threading.Event())
         raise MedgenError("The disk is full: free some space.")
-        yield
 
+    asked = replace(PLAIN, models=["noise-a-32", "noise-b-32"])
+    screens = []
     with pytest.raises(gr.Error, match="free some space") as caught:
-        list(generate.generate(broken, "nobody", *astuple(PLAIN)))
+        for screen in generate.generate(broken, "nobody", *astuple(asked)):
+            screens.append(screen)
     assert 8 <= caught.value.duration <= 10
+    assert [result.card.name for result in screens[-1][1]] == ["noise-a-32"]
+    assert "No picture was finished." in str(screens[-1])
     with pytest.raises(gr.Error, match="no longer there"):
         list(generate.generate(runner.run, "nobody", *astuple(replace(PLAIN, models=["gone"]))))
 
 
-def test_controls_follow_the_chosen_cards(checkpoints: Path) -> None:
-    _, label, steps, guidance = controls.on_models(["noise-b-32", "noise-c-64"], "ill")
-    assert label["choices"] == [(w, w) for w in (ANY_LABEL, "normal", "ill")] or label["choices"] == [
-        ANY_LABEL,
-        "normal",
-        "ill",
-    ]
-    assert label["value"] == "ill" and steps["visible"] and not guidance["visible"]
-    mode, label, steps, _ = controls.on_models(["noise-c-64"], "ill")
-    assert not label["visible"] and label["value"] == ANY_LABEL and not steps["visible"] and not mode["interactive"]
+def test_the_form_shows_what_the_chosen_models_and_the_mode_have(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("mode", "seeds", "count", "towards", "frames", "label", "steps", "guidance", "denoising", "real")
+
+    def choose(models: list[str], mode: str) -> dict[str, dict]:
+        return dict(zip(names, controls.on_choice(models, mode, "ill"), strict=True))
+
+    def visible(shown: dict[str, dict]) -> set[str]:
+        return {name for name, update in shown.items() if update.get("visible")}
+
+    shown = choose(["noise-b-32", "noise-c-64"], IMAGES)
+    assert list(shown["label"]["choices"]) == [ANY_LABEL, "normal", "ill"] and shown["label"]["value"] == "ill"
+    assert shown["steps"]["placeholder"] == "20", "the default shows in the empty field"
+    assert visible(shown) == {"count", "label", "steps", "denoising"}
+    assert visible(choose(["noise-b-32"], WALK)) == {"towards", "frames", "label", "steps"}
+    shown = choose(["noise-c-64"], WALK)
+    assert shown["mode"] == gr.update(value=IMAGES, interactive=False), "it cannot walk"
+    assert shown["label"]["value"] == ANY_LABEL and visible(shown) == {"count"}
+    make_card("noise-c-64", controls=(), data="kermany_cxr_128").save(checkpoints / "noise-c-64")
+    monkeypatch.setattr(controls, "available", lambda name: name == "kermany_cxr_128")
+    assert visible(choose(["noise-c-64"], IMAGES)) == {"count", "real"}
 
 
 def test_a_broken_card_is_a_toast_and_an_empty_folder_an_empty_form(
@@ -349,9 +369,9 @@ def test_real_images_stand_beside_and_follow_the_label(checkpoints: Path, monkey
     card = make_card("noise-a-32", data="kermany_cxr_128")
     changes = columns.Columns(asked, [card]).changes()
     said = " ".join(map(str, changes))
-    assert "<h3>Real</h3>" in said and "train split" in said
+    assert "<h2>Real</h2>" in said and "train split" in said
     without = columns.Columns(replace(asked, real=False), [card]).changes()
-    assert "<h3>Real</h3>" not in " ".join(map(str, without))
+    assert "<h2>Real</h2>" not in " ".join(map(str, without))
 
 
 def write_report(folder: Path, fid: float) -> None:
@@ -364,27 +384,100 @@ def write_report(folder: Path, fid: float) -> None:
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def test_the_board_sorts_keeps_numbers_and_shows_what_is_missing_as_a_dash(checkpoints: Path) -> None:
+def cells(table: str) -> list[list[str]]:
+    """The text of an HTML table, row by row; an interval stands in brackets after its value."""
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", table)
+    return [
+        [unescape(re.sub(r"<[^>]+>", " ", cell)).strip() for cell in re.split(r"</t[hd]>", row)[:-1]] for row in rows
+    ]
+
+
+def test_the_board_is_sorted_with_intervals_and_a_dash_for_what_is_missing(checkpoints: Path) -> None:
     write_report(checkpoints / "noise-a-32", 90.0)
     write_report(checkpoints / "noise-b-32", 30.0)
     Image.new("L", (64, 64), 90).save(checkpoints / "noise-a-32" / "samples.png")
-    _, message, table, figure, model, strips, *files = board.draw("me", None, "fid", "")
-    assert list(table["Model"]) == ["real", "noise-b-32", "noise-a-32", "noise-c-64"]
-    assert list(table["FID"]) == [20.0, 30.0, 90.0, "-"] and set(table["KID"]) == {"-"}
-    assert isinstance(table["n"][1], int) and "noise-c-64" in message
+    _, table, figure, strips, origins, model, *files = board.draw("me", None, "fid", "")
+    head, *rows = cells(table)
+    assert head == ["Model", "FID  ↓", "Precision  ↑", "Recall  ↑"], "a metric that nobody has is no column"
+    assert [row[0].split()[-1] for row in rows] == ["floor", "noise-b-32", "noise-a-32", "noise-c-64"]
+    assert [row[1] for row in rows] == ["20.00", "30.00 [29.00, 31.00]", "90.00 [89.00, 91.00]", "-"]
+    assert rows[3] == ["Noise-C-64 noise-c-64", "-", "-", "-"] and "Not measured: noise-c-64" in table
+    assert "lower is better" in table and "10 real ones of the test split" in table
     assert len(figure.data) >= 2 and model["value"] == "noise-b-32"
     assert [caption for _, caption in strips] == ["noise-a-32, synthetic samples"]
+    assert strips[0][0].size[0] == 64 < strips[0][0].size[1], "the mark stands under the samples, not on them"
+    assert [row[-1] for row in cells(origins)] == ["Measured", "2026-01-01", "2026-01-01", "-"]
     assert [Path(file["value"]).suffix for file in files] == [".csv", ".json", ".tex"]
     assert all(Path(file["value"]).stat().st_size > 50 for file in files)
-    assert list(board.draw("me", None, "fid", "noise-a")[2]["Model"]) == ["real", "noise-a-32"]
+    assert [row[0].split()[-1] for row in cells(board.draw("me", None, "fid", "noise-a")[1])[1:]] == [
+        "floor",
+        "noise-a-32",
+    ]
 
 
-def test_provenance_is_the_files_on_the_disk_and_nothing_outside_the_folder(checkpoints: Path) -> None:
+def test_a_broken_report_is_said_in_the_table_and_names_are_no_html(checkpoints: Path) -> None:
     write_report(checkpoints / "noise-a-32", 90.0)
-    found = board.provenance("noise-a-32")
+    make_card("noise-b-32", title="<b>bold</b>").save(checkpoints / "noise-b-32")
+    (checkpoints / "noise-b-32" / "report.json").write_text("{")
+    table = board.draw("me", None, "fid", "")[1]
+    assert "noise-b-32/report.json cannot be read" in table
+    assert "<b>" not in table and "&lt;b&gt;bold" in table
+
+
+def test_a_group_has_a_short_name_only_where_that_is_enough() -> None:
+    one = Group("cxr-128", "kermany", "test", "inception-v3 (7ff4)", "ab" * 6, 10, 10, 5)
+    assert board.group_choices([one]) == [("cxr-128 test, inception, n 10", one.label)]
+    both = board.group_choices([one, one._replace(k=3)])
+    assert [shown for shown, _ in both] == [label for _, label in both]
+
+
+def test_card_and_reports_are_the_files_on_the_disk_and_nothing_outside_the_folder(checkpoints: Path) -> None:
+    write_report(checkpoints / "noise-a-32", 90.0)
+    found = board.files_of("noise-a-32")
     assert found["card.json"]["licence"] == "MIT" and found["report.json"]["metrics"]["fid"]["value"] == 90.0
-    assert set(board.provenance("../checkpoints/noise-a-32")) == {"../checkpoints/noise-a-32"}
-    assert "no model" in str(board.provenance("real"))
+    assert board.files_of("../checkpoints/noise-a-32") == board.files_of("gone") == board.files_of(None) == {}
+
+
+def test_models_stand_gan_before_diffusion_and_two_of_one_title_show_their_names(checkpoints: Path) -> None:
+    make_card("a-diffusion", family="diffusion", title="Same").save(checkpoints / "a-diffusion")
+    make_card("z-gan", family="gan", title="Same").save(checkpoints / "z-gan")
+    found = widgets.known_cards("CR")
+    assert list(found)[-2:] == ["z-gan", "a-diffusion"]
+    shown = [title for title, _ in widgets.model_choices(found)]
+    assert shown[-2:] == ["Same (z-gan)", "Same (a-diffusion)"] and shown[0] == "Noise-A-32"
+    asked = replace(PLAIN, models=["noise-b-32", "noise-a-32"])
+    order = [task.card.name for task in form.tasks(asked, found)]
+    assert order == ["noise-a-32", "noise-b-32"], "the order of the clicks does not move the columns"
+
+
+def test_the_slider_of_a_walk_follows_the_frames_that_every_model_has(checkpoints: Path) -> None:
+    asked = replace(PLAIN, models=["noise-a-32", "noise-b-32"], mode=WALK)
+    cards = [medgen.cards()[name] for name in asked.models]
+    shown = columns.Columns(asked, cards)
+    row, _, play, style = shown.changes()[:4]
+    assert not row["visible"] and play == "Play" and style == ""
+    seen = []
+    for event in runner.run(form.tasks(asked, medgen.cards()), threading.Event()):
+        shown.take(event)
+        row, slider, _, style = shown.changes()[:4]
+        if isinstance(event, runner.Result):
+            seen.append((event.card.name[6], slider.get("value"), row.get("visible")))
+            if slider.get("value"):
+                assert f":nth-child({slider['value']})" in style
+    assert seen[:4] == [("a", None, None), ("b", 1, False), ("a", 1, False), ("b", 2, True)]
+    assert seen[-1] == ("b", 4, True)
+
+
+def test_few_pictures_stand_large(checkpoints: Path) -> None:
+    def across(count: int, models: list[str], mode: str = IMAGES) -> int:
+        cards = [medgen.cards()[name] for name in models]
+        shown = columns.Columns(replace(PLAIN, count=count, mode=mode), cards).changes()
+        return next(change["columns"] for change in shown if isinstance(change, dict) and "columns" in change)
+
+    three = ["noise-a-32", "noise-b-32", "noise-c-64"]
+    assert [across(n, three) for n in (1, 2, 4, 8, 9, 64)] == [1, 1, 2, 2, 4, 4]
+    assert [across(n, three[:1]) for n in (1, 2, 4, 9)] == [1, 2, 4, 4]
+    assert across(1, three, WALK) == 1
 
 
 def test_one_lane_stop_reaches_only_its_own_session() -> None:

@@ -31,12 +31,15 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]
 
-# The real app; only the noise family takes 10 ms a step, so that there is something to stop.
+# The real app; only the noise family takes 10 ms a step, so that there is something to stop, and fails at seed 13.
 SLOW_APP = """
 import runpy, sys, time
+from medgen import MedgenError
 from medgen.noise import NoiseGenerator
 whole = NoiseGenerator.sample
 def paced(self, request, on_step=None):
+    if request.seeds[0] == 13:
+        raise MedgenError("Seed 13 brings bad luck: choose another.")
     def step(*values):
         time.sleep(0.01)
         on_step(*values)
@@ -114,6 +117,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Brows
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(20_000)
+        sync_api.expect.set_options(timeout=20_000)
         yield context
         context.close()
 
@@ -134,7 +138,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
     tab.on("pageerror", lambda error: faults.append(str(error)))
     tab.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or urlsplit(request.url).scheme))
     tab.goto(address)
-    tab.get_by_label("Noise B (noise-b-32)").wait_for()
+    tab.get_by_label("Noise B").wait_for()
     sync_api.expect(tab.get_by_label("Steps")).to_be_visible()
     yield tab
     tab.close()
@@ -190,7 +194,7 @@ def test_generate_side_by_side_download_and_remake(page: sync_api.Page, tmp_path
 
 
 def test_stop_acts_at_once_and_keeps_the_finished_portion(page: sync_api.Page) -> None:
-    page.get_by_label("Noise B (noise-b-32)").uncheck()
+    page.get_by_label("Noise B").uncheck()
     page.get_by_label("Images", exact=False).and_(page.locator("input[type=number]")).fill("16")
     page.get_by_label("Steps").fill("400")  # two portions of some four seconds
     press(page, "Generate")
@@ -206,13 +210,53 @@ def test_stop_acts_at_once_and_keeps_the_finished_portion(page: sync_api.Page) -
     sync_api.expect(page.locator("#zip")).to_be_enabled()
 
 
-def test_a_latent_walk_is_shown_as_frames_and_as_an_animation(page: sync_api.Page) -> None:
+def visible_frames(page: sync_api.Page) -> list[str]:
+    return page.locator("#gallery-0 .gallery-item").evaluate_all(
+        "items => items.filter(e => getComputedStyle(e).visibility === 'visible').map(e => e.querySelector('img').alt)"
+    )
+
+
+def test_a_latent_walk_is_scrubbed_with_a_slider_and_plays(page: sync_api.Page) -> None:
     page.get_by_label("Latent walk").check()
-    page.get_by_label("Frames").and_(page.locator("input[type=number]")).fill("4")
+    page.get_by_label("Frames").and_(page.locator("input[type=number]")).fill("5")
     press(page, "Generate")
-    assert "4 pictures" in finish(page, "Done:")
-    sync_api.expect(page.locator("#gallery-0 img")).to_have_count(4)
-    sync_api.expect(page.locator("img[src$='.gif']")).to_be_visible()
+    assert "5 pictures" in finish(page, "Done:")
+    slider = page.locator("#frame input[type=range]")
+    sync_api.expect(slider).to_have_value("5")
+    sync_api.expect(page.locator("#gallery-0 img")).to_have_count(5)
+    assert [alt.split(", ")[2] for alt in visible_frames(page)] == ["100% of the way"]
+    slider.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    sync_api.expect(slider).to_have_value("3")
+    page.wait_for_timeout(500)
+    assert [alt.split(", ")[2] for alt in visible_frames(page)] == ["50% of the way"]
+    press(page, "Play")
+    sync_api.expect(slider).to_have_value("1")  # it goes to the end and back
+    press(page, "Pause")
+    page.wait_for_timeout(300)
+    rests = slider.input_value()
+    page.wait_for_timeout(500)
+    assert slider.input_value() == rests
+    page.get_by_role("button", name="Single files").click()
+    sync_api.expect(page.get_by_text(".gif")).to_be_visible()
+    page.get_by_label("Images", exact=True).and_(page.locator("input[type=radio]")).check()
+    press(page, "Generate")
+    finish(page, "8 pictures")
+    sync_api.expect(slider).to_have_count(0)
+    assert len(visible_frames(page)) == 4
+
+
+def test_an_error_is_a_toast_and_the_next_run_goes_well(page: sync_api.Page) -> None:
+    seed = page.locator("#seed textarea, #seed input")
+    seed.fill("13")
+    press(page, "Generate")
+    sync_api.expect(page.get_by_text("Seed 13 brings bad luck")).to_be_visible()
+    finish(page, "ended with an error")
+    sync_api.expect(page.locator("#stop")).to_be_disabled()
+    seed.fill("1")
+    press(page, "Generate")
+    finish(page, "Done:")
 
 
 def test_the_board_shows_numbers_and_dashes_and_fits_a_phone(page: sync_api.Page) -> None:
@@ -223,12 +267,16 @@ def test_the_board_shows_numbers_and_dashes_and_fits_a_phone(page: sync_api.Page
         page.wait_for_timeout(300)
         wide, window = page.evaluate(narrow)
         assert wide <= window, tab
+    title = page.locator("#scatter .gtitle")
+    title.wait_for()
+    box, frame = title.bounding_box(), page.locator("#scatter").bounding_box()
+    assert box["x"] + box["width"] <= frame["x"] + frame["width"], "the title of the plot is cut off"
     page.set_viewport_size({"width": 1280, "height": 900})
     sync_api.expect(page.get_by_text("Not for clinical use")).to_be_visible()
-    table = page.locator("#board-table")
-    sync_api.expect(table.get_by_text("noise-a-32").filter(visible=True).first).to_be_visible()
-    sync_api.expect(table.get_by_text("-", exact=True).filter(visible=True).first).to_be_visible()
-    sync_api.expect(page.locator("#scatter .main-svg").first).to_be_visible()
+    table = page.locator("#results")
+    row = table.get_by_role("row").filter(has_text="noise-a-32")
+    sync_api.expect(row.get_by_role("cell").first).to_have_text("0.50[0.40, 0.60]")
+    sync_api.expect(table.get_by_role("row").filter(has_text="noise-b-32").get_by_role("cell").first).to_have_text("-")
     with page.expect_download() as waiting:
         page.locator("#export-csv").click()
     assert "noise-a-32" in Path(waiting.value.path()).read_text()
@@ -246,10 +294,22 @@ def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(
     page.keyboard.type("3, 3")
     page.locator("#models").get_by_role("checkbox").first.focus()
     page.keyboard.press("Space")
-    sync_api.expect(page.get_by_label("Noise A (noise-a-32)")).not_to_be_checked()
+    sync_api.expect(page.get_by_label("Noise A")).not_to_be_checked()
     page.locator("#generate").focus()
     page.keyboard.press("Enter")
     assert "2 pictures" in finish(page, "Done:")
+
+
+def test_the_tab_key_reaches_the_form_and_nothing_that_is_hidden(page: sync_api.Page) -> None:
+    words = "e => e.getAttribute('aria-label') || e.closest('label')?.innerText || e.innerText"
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        assert page.locator(":focus").is_visible()
+        box = page.locator(":focus").bounding_box()
+        assert box["x"] + box["width"] > 0, "on the screen"
+        reached.append(page.locator(":focus").evaluate(words).strip())
+    assert reached[0] == "Toggle Sidebar" and reached[-2:] == ["Noise B", "Images"], reached
 
 
 def test_a_closed_page_gives_the_machine_back(page: sync_api.Page, browser: sync_api.BrowserContext) -> None:
