@@ -62,6 +62,11 @@ def test_a_committed_model_is_whole_and_what_its_card_says(name):
     assert abs(unit[..., 1:] - unit[..., :-1]).mean() < 0.2 * unit.std()
 
 
+def test_gan_and_diffusion_can_be_shown_side_by_side():
+    assert {"gan", "diffusion"} <= {card.family for card in registry.cards(modality="CR").values()}
+    assert {"dcgan-cxr-128", "stylegan2-cxr-128", "ddpm-cxr-128"} <= set(registry.cards())
+
+
 def test_committed_reports_belong_to_the_committed_weights():
     frame = board.rows()
     assert not frame["problem"].any(), frame[["model", "problem"]].to_string()

@@ -32,7 +32,7 @@ class DiffusionConfig(Config):
     layers: int = option(1, "residual blocks a level")
     attention: tuple[bool, ...] = option((False, True, True), "which levels attend")
     label_dropout: float = option(0.1, "fraction of pictures trained without their label, for guidance")
-    sigma_mean: float = option(-0.4, "mean of ln(sigma) while training")
+    sigma_mean: float = option(-1.2, "mean of ln(sigma) while training")
     sigma_spread: float = option(1.4, "standard deviation of ln(sigma) while training")
     sample_steps: int = option(20, "default steps of the exported model, and of the sample grids")
 
