@@ -34,6 +34,8 @@ class DiffusionConfig(Config):
     label_dropout: float = option(0.1, "fraction of pictures trained without their label, for guidance")
     sigma_mean: float = option(-1.2, "mean of ln(sigma) while training")
     sigma_spread: float = option(1.4, "standard deviation of ln(sigma) while training")
+    sigma_min: float = option(0.02, "last noise level when sampling; what is left is removed in one go")
+    sigma_max: float = option(80.0, "first noise level when sampling")
     sample_steps: int = option(20, "default steps of the exported model, and of the sample grids")
 
     def validated(self) -> None:
@@ -71,6 +73,8 @@ def train(config: DiffusionConfig) -> Run:
         "attention": list(config.attention),
         "labels": len(split.names),
         "sigma_data": round(float(split.pixels(torch.arange(min(2000, len(split.images)))).std()), 3),
+        "sigma_min": config.sigma_min,
+        "sigma_max": config.sigma_max,
     }
     try:
         network = build(net)
