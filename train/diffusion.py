@@ -65,6 +65,7 @@ def train(config: DiffusionConfig) -> Run:
     run = Run(config)
     split, update, where = run.split, run.order.update, run.device
     split.expect(config.size)
+    everything = split.pixels(torch.arange(len(split.images)))
     net = {
         "size": config.size,
         "fold": config.fold,
@@ -72,7 +73,7 @@ def train(config: DiffusionConfig) -> Run:
         "layers": config.layers,
         "attention": list(config.attention),
         "labels": len(split.names),
-        "sigma_data": round(float(split.pixels(torch.arange(min(2000, len(split.images)))).std()), 3),
+        "sigma_data": round(float(everything.std()), 3),
         "sigma_min": config.sigma_min,
         "sigma_max": config.sigma_max,
     }
@@ -80,7 +81,7 @@ def train(config: DiffusionConfig) -> Run:
         network = build(net)
     except ValueError as error:
         raise MedgenError(f"--channels, --layers and --attention describe no network: {error}") from error
-    network.learn_prior(split.pixels(torch.arange(len(split.images))).cpu())
+    network.learn_prior(everything.cpu())
     if config.checkpointing:
         network.unet.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
