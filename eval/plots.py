@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -62,6 +62,14 @@ def recall_precision(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _place(row: Any, others: pd.DataFrame) -> str:
+    """Where a name stands: towards the middle, above its point, or beside it where another is close above."""
+    near = others[(others["recall"] - row.recall).abs() < 0.2]
+    gap = near["precision"] - row.precision
+    above = (gap > 0) & (gap < 0.06)
+    return f"{'middle' if above.any() else 'top'} {'right' if row.recall < 0.5 else 'left'}"
+
+
 def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured: bool) -> None:
     """One trace: the models of one family."""
     from plotly.graph_objects import Scatter
@@ -77,8 +85,7 @@ def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured
             error_y=_bars(part, "precision"),
             mode="markers+text",
             text=[row.title if row.family != FLOOR else "real" for row in part.itertuples()],
-            # towards the middle, so that no name is cut off at an edge or struck through by its bar
-            textposition=["top right" if x < 0.5 else "top left" for x in part["recall"]],
+            textposition=[_place(row, part) for row in part.itertuples()],
             cliponaxis=False,
             name=name,
             marker={"symbol": symbol, "size": 16, "line": {"width": 1, "color": "#222222"}, **colour},

@@ -263,3 +263,8 @@ def test_the_board_imports_neither_torch_nor_plotly():
     code = "import sys, eval.board, eval.plots; print([m for m in ('torch', 'plotly', 'gradio') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names_of_models_close_together_do_not_lie_on_each_other():
+    frame = pd.DataFrame({"recall": [0.0, 0.0, 0.9], "precision": [0.026, 0.002, 0.8]})
+    assert [plots._place(row, frame) for row in frame.itertuples()] == ["top right", "middle right", "top left"]
