@@ -43,6 +43,10 @@ class DiffusionConfig(Config):
         super().validated()
         self.at_least_one("size", "fold", "sample_steps")
 
+    def sigmas(self, normal: Tensor) -> Tensor:
+        """Noise levels of the training distribution: `(N,)` standard normal numbers -> `(N, 1, 1, 1)`."""
+        return torch.exp(self.sigma_mean + self.sigma_spread * normal)[:, None, None, None]
+
 
 BASE = {"clip": 1.0}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,6 +86,7 @@ def train(config: DiffusionConfig) -> Run:
     except ValueError as error:
         raise MedgenError(f"--channels, --layers and --attention describe no network: {error}") from error
     network.learn_prior(everything.cpu())
+    del everything  # four times the size of the data set, not needed by the loop
     if config.checkpointing:
         network.unet.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
@@ -100,14 +105,11 @@ def train(config: DiffusionConfig) -> Run:
         c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
         return (output.float() - (clean - skipped) / c_out).square().mean()
 
-    def sigmas(normal: Tensor) -> Tensor:
-        return torch.exp(config.sigma_mean + config.sigma_spread * normal)[:, None, None, None]
-
     sample, validate = samplers(run, split, denoising_loss)
     for step in run.steps(sample, validate):
         random = run.random(step, "noise")
         noise = torch.randn(update, *split.images.shape[1:], generator=random, device=where)
-        sigma = sigmas(torch.randn(update, generator=random, device=where))
+        sigma = config.sigmas(torch.randn(update, generator=random, device=where))
         drop = torch.rand(update, generator=random, device=where) < config.label_dropout
         total = torch.zeros((), device=where)
         for batch in run.batches(step):
@@ -153,7 +155,7 @@ def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
         count = len(validation.images)
         random = torch.Generator("cpu").manual_seed(0)
         levels = torch.special.ndtri((torch.randperm(count, generator=random) + 0.5) / count).to(run.device)
-        sigma = torch.exp(config.sigma_mean + config.sigma_spread * levels)[:, None, None, None]
+        sigma = config.sigmas(levels)
         noise = torch.randn(validation.images.shape, generator=random).to(run.device)
         losses = []
         for first in range(0, count, 64):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -101,7 +100,7 @@ def _curves(run: Run, path: Path, lines: int = 500) -> None:
     """At most `lines` lines of the loss curve: what a reader plots, not every update."""
     rows = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     every = max(1, -(-len(rows) // lines))
-    kept = [json.dumps(json.loads(row)) for row in rows[::every]]
+    kept = rows[::every]
     validation = run.folder / "validation.jsonl"
     if validation.exists():
         kept += validation.read_text(encoding="utf-8").splitlines()

@@ -88,9 +88,9 @@ def train(config: GanConfig) -> Run:
     generator = build(net)
     if config.architecture == "stylegan2":
         generator.checkpointing = config.checkpointing
-    betas, epsilon = ((0.5, 0.999), 1e-8) if config.architecture == "dcgan" else ((0.0, 0.99), 1e-8)
-    run.track("generator", generator, torch.optim.Adam(generator.parameters(), betas=betas, eps=epsilon), average=True)
-    run.track("discriminator", discriminator, torch.optim.Adam(discriminator.parameters(), betas=betas, eps=epsilon))
+    betas = (0.5, 0.999) if config.architecture == "dcgan" else (0.0, 0.99)
+    run.track("generator", generator, torch.optim.Adam(generator.parameters(), betas=betas), average=True)
+    run.track("discriminator", discriminator, torch.optim.Adam(discriminator.parameters(), betas=betas))
     run.extra["p"] = p = torch.zeros((), device=where)
 
     def latents(step: int, stream: str) -> Tensor:
