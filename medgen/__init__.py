@@ -11,7 +11,8 @@ from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import Generator, Request, Stopped
 from medgen.image import ImageSet
+from medgen.region import Region
 from medgen.registry import cards, load
 
 __version__ = "0.1.0"
-__all__ = ["Generator", "ImageSet", "MedgenError", "ModelCard", "Request", "Stopped", "cards", "load"]
+__all__ = ["Generator", "ImageSet", "MedgenError", "ModelCard", "Region", "Request", "Stopped", "cards", "load"]

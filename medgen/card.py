@@ -24,10 +24,11 @@ class ModelCard:
         window: `(low, high)` in `unit`.
         shape: `(C, H, W)` or `(C, X, Y, Z)` of one image.
         spacing_mm: size of a pixel along each spatial axis; None where unknown (rescaled X-rays).
-        net: keyword arguments that rebuild the network.
+        net: keyword arguments that rebuild the network; `conditions` among them names what it is told of a picture, as
+            `medgen.conditions.Conditions` does.
         weights: file name -> sha256 of each safetensors shard.
         controls: names of the `Request` fields the model answers to; the app shows a widget for each.
-        labels: the values `Request.label` may take.
+        labels: the words `Request.label` may hold.
         steps: default network evaluations; None for one-pass models.
         guidance: default guidance; None where there is none.
         data: key of `data.DATASETS` it was trained on; None for the untrained.

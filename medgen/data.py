@@ -4,6 +4,7 @@
     >>> images = real("kermany_cxr_128", "test", n=8)
 
     python -m medgen.data list | check NAME | fetch NAME [--out DIR] [--url URL] | manifest NAME [--out FILE]
+    python -m medgen.data pairs --bids DIR | --ixi DIR --out DIR          # see medgen.pairs
 
 Images are looked for in the folder `$MEDGEN_DATA`: a compact archive first, then the folders people download.
 """
@@ -26,6 +27,7 @@ from medgen.atomic import write_bytes
 from medgen.catalogue import DATASETS, Dataset, dataset
 from medgen.errors import MedgenError, exit_code
 from medgen.image import ImageSet
+from medgen.record import SPLITS, Record, on_two_sides, read_manifest
 
 __all__ = ["DATASETS", "Dataset", "available", "data_dir", "real"]
 
@@ -62,11 +64,11 @@ def available(name: str) -> bool:
 @lru_cache(maxsize=4)
 def published_splits(manifest: str) -> dict[str, str]:
     """Patient -> split as published in `medgen/manifests`."""
-    rows = layouts.read_manifest(Path(__file__).parent / "manifests" / manifest)
+    rows = read_manifest(Path(__file__).parent / "manifests" / manifest)
     return {row.patient: row.split for row in rows}
 
 
-def records(entry: Dataset, source: Path) -> list[layouts.Record]:
+def records(entry: Dataset, source: Path) -> list[Record]:
     """Every image of `source`, an archive or a folder, sorted by published file name.
 
     Raises:
@@ -105,7 +107,7 @@ def present(entry: Dataset) -> Path:
 
 
 def real(name: str, split: str, n: int | None = None, seed: int = 0) -> ImageSet:
-    """Real images of one split, with their labels and patients.
+    """Real images of one split, with their labels, patients and attributes.
 
     Args:
         name: a key of `DATASETS`.
@@ -120,13 +122,13 @@ def real(name: str, split: str, n: int | None = None, seed: int = 0) -> ImageSet
         MedgenError: unknown name or split, nothing on this disk, something broken, or fewer than `n` images.
     """
     entry = dataset(name)
-    if split not in layouts.SPLITS:
-        raise MedgenError(f"There is no split {split!r}; choose from {', '.join(layouts.SPLITS)}.")
+    if split not in SPLITS:
+        raise MedgenError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
     if (n is not None and n < 1) or seed < 0:
         raise MedgenError(f"Ask for at least one image and a seed of at least 0, not n={n}, seed={seed}.")
     source = present(entry)
     everything = records(entry, source)
-    if leaked := layouts.on_two_sides(everything):
+    if leaked := on_two_sides(everything):
         raise MedgenError(f"Patient {leaked[0]} is in two splits of {source.name}; do not use this copy.")
     chosen = [record for record in everything if record.split == split]
     if not chosen or (n is not None and n > len(chosen)):
@@ -142,6 +144,7 @@ def real(name: str, split: str, n: int | None = None, seed: int = 0) -> ImageSet
         (0.0, 255.0),
         labels=tuple(record.label for record in chosen),
         subjects=tuple(record.patient for record in chosen),
+        attributes=tuple({**record.attributes, "cohort": name} for record in chosen),
     )
 
 
@@ -160,7 +163,7 @@ def _list() -> int:
     for entry in DATASETS.values():
         source = locate(entry) if available(entry.name) else None
         here = "no" if source is None else "archive" if source.is_file() else "folder"
-        sides = "/".join(str(entry.splits[split]) for split in layouts.SPLITS)
+        sides = "/".join(str(entry.splits[split]) for split in SPLITS)
         print(f"{entry.name:16} {entry.n_images:7} {entry.n_subjects:8}  {sides:15} {here:8} {entry.licence}")
     for entry in DATASETS.values():
         print(f"\n{entry.name}: {entry.title}\n  cite: {entry.citation}\n  from: {entry.url}")
@@ -234,7 +237,14 @@ def main(argv: list[str] | None = None) -> int:
     fetch.add_argument("--out", type=Path, help="folder to download to (default: $MEDGEN_DATA)")
     fetch.add_argument("--url", help="another address of the compact archive or of the upstream file")
     manifest.add_argument("--out", type=Path, help="file to write (default: print)")
-    asked = parser.parse_args(argv)
+    commands.add_parser("pairs", add_help=False, help="pairs of slices from BIDS or IXI folders of NIfTI files")
+    asked, rest = parser.parse_known_args(argv)
+    if asked.command == "pairs":
+        from medgen.pair_command import main as pairs
+
+        return pairs(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
 
     def work() -> int:
         if asked.command == "list":

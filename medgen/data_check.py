@@ -11,6 +11,7 @@ import numpy as np
 
 from medgen import layouts
 from medgen.errors import MedgenError
+from medgen.record import SPLITS, Record, on_two_sides
 
 NEAR_CONSTANT = 4.0
 """Standard deviation, in grey values of 255, below which an image shows nothing; the flattest real film has 14."""
@@ -35,24 +36,26 @@ def checksum_problems(archive: Path, expected: str) -> list[str]:
     ]
 
 
-def counts_table(records: Sequence[layouts.Record]) -> list[str]:
-    """Lines of a table: images per label and split; an image with two labels counts for both."""
+def counts_table(records: Sequence[Record]) -> list[str]:
+    """Lines of a table: images per label, and with each attribute, per split; one with two labels counts for both."""
     counts = Counter((label, record.split) for record in records for label in record.label.split("|"))
-    labels = sorted({label for label, _ in counts}, key=lambda label: -sum(counts[label, s] for s in layouts.SPLITS))
-    lines = [f"{'':22}" + "".join(f"{split:>8}" for split in layouts.SPLITS)]
-    lines += [f"{label:22}" + "".join(f"{counts[label, s]:8}" for s in layouts.SPLITS) for label in labels]
+    labels = sorted({label for label, _ in counts}, key=lambda label: -sum(counts[label, s] for s in SPLITS))
+    lines = [f"{'':22}" + "".join(f"{split:>8}" for split in SPLITS)]
+    lines += [f"{label:22}" + "".join(f"{counts[label, s]:8}" for s in SPLITS) for label in labels]
+    attributes = sorted({name for record in records for name in record.attributes})
     for title, things in (
         ("images", [(record.split, record.file) for record in records]),
         ("patients", [(record.split, record.patient) for record in records]),
+        *((f"with {name}", [(r.split, r.file) for r in records if name in r.attributes]) for name in attributes),
     ):
         totals = Counter(split for split, _ in set(things))
-        lines.append(f"{title:22}" + "".join(f"{totals[s]:8}" for s in layouts.SPLITS))
+        lines.append(f"{title:22}" + "".join(f"{totals[s]:8}" for s in SPLITS))
     return lines
 
 
-def record_problems(records: Sequence[layouts.Record], labels: Sequence[str]) -> list[str]:
+def record_problems(records: Sequence[Record], labels: Sequence[str]) -> list[str]:
     """Patients on two sides, file names that occur twice, and words that are not labels of this set."""
-    problems = [f"patient {patient} is in two splits." for patient in layouts.on_two_sides(records)]
+    problems = [f"patient {patient} is in two splits." for patient in on_two_sides(records)]
     names = Counter(record.file for record in records)
     problems += [f"{file} is listed {times} times." for file, times in names.items() if times > 1]
     unknown = {label for record in records for label in record.label.split("|")} - set(labels)
@@ -60,11 +63,11 @@ def record_problems(records: Sequence[layouts.Record], labels: Sequence[str]) ->
 
 
 def image_problems(
-    source: Path, records: Sequence[layouts.Record], side: int, on_image: Callable[[], object] = lambda: None
+    source: Path, records: Sequence[Record], side: int, on_image: Callable[[], object] = lambda: None
 ) -> list[str]:
     """Unreadable and near-constant images, and one picture under two patients in different splits."""
     problems = []
-    first_with: dict[bytes, layouts.Record] = {}
+    first_with: dict[bytes, Record] = {}
     for record in records:
         on_image()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,10 +27,10 @@ from pydicom.uid import (
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
 from medgen.png import MAX_PIXELS, percentile_window
-from medgen.provenance import NOTICE, software
+from medgen.provenance import NOTICE, PARTLY, SOURCE_TYPE, software
 
 XRAY = ("CR", "DX")
-_UNREADABLE = (
+UNREADABLE = (
     InvalidDicomError,
     BytesLengthException,
     DecompressionBombError,
@@ -59,11 +60,12 @@ def dicom_bytes(
     The SOP class is Secondary Capture with Conversion Type SYN, "synthetic image". Digital X-Ray would demand the
     detector's pixel spacing, body part and view, and Computed Radiography claims an acquisition: for pixels of unknown
     physical size that no detector saw, all of that would be invented. The modality still names the kind of
-    picture, so that viewers and loaders that filter on CR or DX find it.
+    picture, so that viewers and loaders that filter on CR or DX find it. A picture of which only a region is synthetic
+    (`Synthetic` of the mark is "partly") says so instead, and claims nothing of the rest: Conversion Type WSD.
 
     Args:
         picture: `(H, W)` uint8, 0 black; stored as it is, 8 bits, MONOCHROME2.
-        provenance: `provenance.mark(...)`; Model, Seed, Label and Request go into the derivation and the comments.
+        provenance: `provenance.mark(...)`; what was asked goes into the derivation and the comments.
         modality: CR or DX.
         study_uid: shared by the files of one set; None = new.
         series_uid: shared by the files of one set; None = new.
@@ -78,16 +80,9 @@ def dicom_bytes(
         raise MedgenError(f"DICOM export writes X-rays ({', '.join(XRAY)}), not {modality}; choose PNG.")
     if picture.ndim != 2 or picture.dtype != np.uint8 or not all(0 < side < 2**16 for side in picture.shape):
         raise MedgenError(f"A DICOM picture must be (H, W) uint8, not {picture.shape} {picture.dtype}.")
-    ds = Dataset()
-    _nobody(ds)
-    _study(ds, provenance, modality, number)
-    _origin(ds, provenance)
+    ds = marked_dataset(SecondaryCaptureImageStorage, provenance, modality, number)
     ds.StudyInstanceUID = study_uid or generate_uid()
     ds.SeriesInstanceUID = series_uid or generate_uid()
-    ds.SOPClassUID = SecondaryCaptureImageStorage
-    ds.SOPInstanceUID = generate_uid()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.set_pixel_data(np.ascontiguousarray(picture), "MONOCHROME2", 8, generate_instance_uid=False)
     ds.PresentationLUTShape = "IDENTITY"
     # with the LINEAR function of PS3.3 C.11.2.1.2 exactly 0 -> black and 255 -> white
@@ -97,15 +92,36 @@ def dicom_bytes(
     return buffer.getvalue()
 
 
-def _nobody(ds: Dataset) -> None:
-    """The patient and visit attributes a file must have (Type 2), saying that there is no patient."""
-    ds.PatientName = "SYNTHETIC^NOT A PATIENT"
-    ds.PatientID = "SYNTHETIC"
+def marked_dataset(sop_class: str, provenance: dict[str, str], modality: str, number: int) -> Dataset:
+    """A data set that says what, when and by whom, with the synthetic mark and no patient; without pixels and series.
+
+    Args:
+        sop_class: SOP Class UID.
+        provenance: `provenance.mark(...)`.
+        modality: DICOM modality code.
+        number: Instance Number, from 1.
+    """
+    ds = Dataset()
+    _nobody(ds, provenance)
+    _study(ds, provenance, modality, number)
+    _origin(ds, provenance)
+    ds.SOPClassUID = sop_class
+    ds.SOPInstanceUID = generate_uid()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
+
+
+def _nobody(ds: Dataset, provenance: dict[str, str]) -> None:
+    """The patient and visit attributes a file must have (Type 2), saying that this is no patient's record."""
+    partly = provenance.get("Synthetic") == PARTLY
+    ds.PatientName = "PARTLY SYNTHETIC^NOT A PATIENT RECORD" if partly else "SYNTHETIC^NOT A PATIENT"
+    ds.PatientID = ds.StudyID = str(ds.PatientName.family_name)
     ds.PatientBirthDate = ""
     ds.PatientSex = ""
     ds.ReferringPhysicianName = ""
     ds.AccessionNumber = ""
-    ds.Laterality = ""  # Type 2C, like the next: nobody stood in front of a detector
+    ds.Laterality = ""  # Type 2C, like the next: nobody stood in front of a detector, or nobody said who and how
     ds.PatientOrientation = ""
 
 
@@ -117,44 +133,57 @@ def _study(ds: Dataset, provenance: dict[str, str], modality: str, number: int) 
     ds.TimezoneOffsetFromUTC = "+0000"
     ds.StudyDate = ds.ContentDate = ds.InstanceCreationDate = date
     ds.StudyTime = ds.ContentTime = ds.InstanceCreationTime = time
-    ds.StudyID = "SYNTHETIC"
     ds.Modality = modality
     ds.SeriesNumber = 1
     ds.InstanceNumber = number
-    ds.StudyDescription = "SYNTHETIC images, not for clinical use"
-    words = ("SYNTHETIC", provenance.get("Model", ""), provenance.get("Label", ""))
-    ds.SeriesDescription = " ".join(word for word in words if word)[:64]  # VR LO
+    ds.StudyDescription = f"{ds.PatientID} images, not for clinical use"
+    # what restricts the label stands before it: the end may be cut off
+    named = {"Model": "", "Severity": "severity ", "Label": "", "Region label": "region: "}
+    words = [f"{head}{provenance[key]}" for key, head in named.items() if key in provenance]
+    ds.SeriesDescription = " ".join([ds.PatientID, *words])[:64]  # VR LO
 
 
 def _origin(ds: Dataset, provenance: dict[str, str]) -> None:
     """Who made the picture and from what: the synthetic mark in every place a reader may look for it."""
-    ds.SyntheticData = "YES"
+    partly = provenance.get("Synthetic") == PARTLY
+    ds.SyntheticData = "YES"  # "some or all" of the content
     ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.ConversionType = "SYN"
-    ds.BurnedInAnnotation = "NO"
-    ds.LossyImageCompression = "00"
+    ds.ConversionType = "WSD" if partly else "SYN"
+    if not partly:  # of an upload nobody knows
+        ds.BurnedInAnnotation = "NO"
+        ds.LossyImageCompression = "00"
     ds.Manufacturer = "medgen"
     ds.ManufacturerModelName = provenance.get("Model", "medgen")[:64]
     ds.SoftwareVersions = software()
-    known = [f"{key.lower()} {provenance[key]}" for key in ("Model", "Seed", "Label") if key in provenance]
-    ds.DerivationDescription = f"Synthetic image generated by {software()}: {', '.join(known)}."[:1024]  # VR ST
-    ds.ImageComments = f"{NOTICE} {provenance.get('Request', '')}".strip()[:10240]  # VR LT
+    asked = ("Model", "Seed", "Label", "Region label", "Severity")
+    known = ", ".join(f"{key.lower()} {provenance[key]}" for key in asked if key in provenance)
+    what = "Region of an uploaded picture" if partly else "Synthetic image"
+    rest = " The rest is the uploaded picture." if partly else ""
+    kind = f"IPTC digital source type: {provenance.get('Source type', SOURCE_TYPE)}"
+    ds.DerivationDescription = f"{what} generated by {software()}: {known}.{rest} {kind}"[:1024]  # VR ST
+    ds.ImageComments = f"{provenance.get('Disclaimer', NOTICE)} {provenance.get('Request', '')}".strip()[:10240]  # LT
     maker = Dataset()
     maker.Manufacturer = "medgen"
     maker.ManufacturerModelName = ds.ManufacturerModelName
     maker.SoftwareVersions = software()
-    maker.ContributionDescription = "Generated the pixels with a generative model"
+    maker.ContributionDescription = f"Generated the pixels{' of a region' if partly else ''} with a generative model"
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     maker.PurposeOfReferenceCodeSequence = [purpose]
     ds.ContributingEquipmentSequence = [maker]
 
 
-def read_dicom(path: Path) -> ImageSet:
+def read_dicom(path: Path, only: Collection[str] | None = None, body_part: str | None = None) -> ImageSet:
     """One grey DICOM picture: rescaled, MONOCHROME1 turned so that high is white, window from the file or percentiles.
 
+    Args:
+        path: the file.
+        only: the modalities that will do; None = any.
+        body_part: the Body Part Examined that will do, where the file names one; None = any.
+
     Raises:
-        MedgenError: damaged, too large, in colour, several frames, or compressed in a way that cannot be read here.
+        MedgenError: damaged, too large, in colour, several frames, compressed in a way that cannot be read here, or it
+            says that it shows something else.
     """
     try:
         # the transfer syntax stands before the part that dcmread would inflate
@@ -162,6 +191,7 @@ def read_dicom(path: Path) -> ImageSet:
         if syntax == DeflatedExplicitVRLittleEndian:
             raise MedgenError(f"{path.name} is a deflated DICOM, whose size cannot be bounded; save it uncompressed.")
         ds = pydicom.dcmread(path)
+        _refuse_others(ds, path.name, only, body_part)
         _refuse_unsuited(ds, path.name)
         stored = ds.pixel_array  # (H, W) integer
         values = apply_modality_lut(stored, ds)
@@ -171,7 +201,7 @@ def read_dicom(path: Path) -> ImageSet:
         is_hu = modality == "CT" or ds.get("RescaleType") == "HU"
     except MedgenError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise MedgenError(
             f"{path.name} cannot be read as a DICOM picture ({reason}); save it again, uncompressed."
@@ -180,6 +210,15 @@ def read_dicom(path: Path) -> ImageSet:
     if low_is_white:  # mirror within the window
         pixels = np.float32(window[0] + window[1]) - pixels
     return ImageSet(pixels[None, None], modality, "HU" if is_hu else "au", window)
+
+
+def _refuse_others(ds: Dataset, name: str, only: Collection[str] | None, body_part: str | None) -> None:
+    """Checks what the header says the picture shows, before anything else about it."""
+    modality, part = str(ds.get("Modality") or "unknown"), str(ds.get("BodyPartExamined") or "").strip().upper()
+    if only is not None and modality not in only:
+        raise MedgenError(f"{name} is of the modality {modality}, not an X-ray ({', '.join(only)}); give another file.")
+    if body_part is not None and part and body_part not in part:
+        raise MedgenError(f"{name} shows {part}, not {body_part}; give another file.")
 
 
 def _refuse_unsuited(ds: Dataset, name: str) -> None:
@@ -200,19 +239,25 @@ _SIZES = (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1))
 
 def _windowed(values: np.ndarray, ds: Dataset) -> tuple[np.ndarray, tuple[float, float]]:
     """`values` and the (low, high) to show them with: the file's window, its VOI table, or percentiles 0.5 to 99.5."""
-    centre, width = _first(ds.get("WindowCenter")), _first(ds.get("WindowWidth"))
-    if centre is not None and width is not None:
-        exact = ds.get("VOILUTFunction", "LINEAR") != "LINEAR"
-        # LINEAR counts pixel values (PS3.3 C.11.2.1.2): a width of 256 around 128 is 0..255
-        middle, half = (centre, width / 2) if exact else (centre - 0.5, (width - 1) / 2)
-        if half > 0:
-            return values, (middle - half, middle + half)
+    if (window := file_window(ds)) is not None:
+        return values, window
     if ds.get("VOILUTSequence") and np.issubdtype(values.dtype, np.integer):
         bits = int(ds.VOILUTSequence[0].LUTDescriptor[2])
         return apply_voi_lut(values, ds, prefer_lut=True), (0.0, 2.0**bits - 1)
     padding = ds.get("PixelPaddingValue")
     shown = values if padding is None else values[ds.pixel_array != padding]
     return values, percentile_window(shown)
+
+
+def file_window(ds: Dataset) -> tuple[float, float] | None:
+    """The (low, high) of the first Window Center and Width; None where there is no usable one."""
+    centre, width = _first(ds.get("WindowCenter")), _first(ds.get("WindowWidth"))
+    if centre is None or width is None:
+        return None
+    exact = ds.get("VOILUTFunction", "LINEAR") != "LINEAR"
+    # LINEAR counts pixel values (PS3.3 C.11.2.1.2): a width of 256 around 128 is 0..255
+    middle, half = (centre, width / 2) if exact else (centre - 0.5, (width - 1) / 2)
+    return (middle - half, middle + half) if half > 0 else None
 
 
 def _first(value: Any) -> float | None:

@@ -24,10 +24,12 @@ import torch.nn.functional as F
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from medgen import runtime
+from medgen import autoencoder, runtime
+from medgen.autoencoder import Autoencoder
 from medgen.card import ModelCard
 from medgen.generator import OnStep, Request
 from medgen.image import ImageSet
+from medgen.inpaint import Held
 
 
 class FoldedUNet(nn.Module):
@@ -39,15 +41,17 @@ class FoldedUNet(nn.Module):
         channels: of the U-Net's levels, first at `size / fold`.
         layers: residual blocks a level.
         attention: which levels attend.
-        labels: number of labels; one more index stands for "no label".
+        conditions: columns of `Conditions`, K of them; a row of zeros = nothing is known. None = unconditional.
         sigma_data: standard deviation of the training pixels in [-1, 1].
         sigma_min: the last noise level.
         sigma_max: the first.
+        image_channels: C of the picture.
     """
 
     mean: Tensor
     spectrum: Tensor
     dct: Tensor
+    autoencoder: Autoencoder | None
 
     def __init__(
         self,
@@ -56,37 +60,40 @@ class FoldedUNet(nn.Module):
         channels: tuple[int, ...] = (96, 160, 192),
         layers: int = 1,
         attention: tuple[bool, ...] = (False, True, True),
-        labels: int = 0,
+        conditions: tuple[str, ...] = (),
         sigma_data: float = 0.5,
         sigma_min: float = 0.01,
         sigma_max: float = 80.0,
+        image_channels: int = 1,
     ) -> None:
         super().__init__()
         self.fold = fold
         self.unet = UNet2DModel(
             sample_size=size // fold,
-            in_channels=2 * fold * fold,
-            out_channels=fold * fold,
+            in_channels=2 * image_channels * fold * fold,
+            out_channels=image_channels * fold * fold,
             block_out_channels=tuple(channels),
             layers_per_block=layers,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
             attention_head_dim=64,
             norm_num_groups=16,
-            num_class_embeds=labels + 1,
+            class_embed_type="identity" if conditions else None,
         )
+        # diffusers adds this vector to its embedding of the noise level, which has that many channels
+        self.condition = nn.Linear(len(conditions), 4 * channels[0]) if conditions else None
         # the untrained network is the filter alone
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
         # until `learn_prior`, independent pixels: the filter is then EDM's own c_skip
-        self.register_buffer("mean", torch.zeros(1, size, size))
-        self.register_buffer("spectrum", torch.full((1, size, size), sigma_data**2))
+        self.register_buffer("mean", torch.zeros(image_channels, size, size))
+        self.register_buffer("spectrum", torch.full((image_channels, size, size), sigma_data**2))
         self.register_buffer("dct", dct_matrix(size), persistent=False)
         self.noise = {"sigma_data": sigma_data, "sigma_min": sigma_min, "sigma_max": sigma_max}
 
     @torch.no_grad()
     def learn_prior(self, pixels: Tensor) -> None:
-        """Takes mean picture and DCT spectrum from training pixels `(N, 1, size, size)` in [-1, 1]."""
+        """Takes mean picture and DCT spectrum from training pixels `(N, C, size, size)` in [-1, 1]."""
         self.mean.copy_(pixels.mean(dim=0))
         self.spectrum.copy_((self.dct @ (pixels - self.mean) @ self.dct.T).square().mean(dim=0) + 1e-8)
 
@@ -94,7 +101,7 @@ class FoldedUNet(nn.Module):
         """The best linear denoiser: each DCT coefficient of variance S shrunk by S / (S + sigma^2).
 
         Args:
-            noisy: `(N, 1, size, size)`.
+            noisy: `(N, C, size, size)`.
             sigma: `(N, 1, 1, 1)`.
         """
         gain = self.spectrum / (self.spectrum + sigma.square())
@@ -104,16 +111,16 @@ class FoldedUNet(nn.Module):
         """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
         return EDMDPMSolverMultistepScheduler(**self.noise, sigma_schedule="karras", final_sigmas_type="zero")
 
-    def forward(self, scaled: Tensor, noise_level: Tensor, label: Tensor) -> Tensor:
+    def forward(self, scaled: Tensor, noise_level: Tensor, condition: Tensor) -> Tensor:
         """The raw network of EDM, F(c_in x; c_noise).
 
         Args:
-            scaled: `(N, 1, size, size)` noisy pixels times c_in.
+            scaled: `(N, C, size, size)` noisy pixels times c_in.
             noise_level: `(N,)` c_noise, that is ln(sigma) / 4.
-            label: `(N,)` int64.
+            condition: `(N, K)` float32.
 
         Returns:
-            `(N, 1, size, size)`: what `scheduler.precondition_outputs` turns into the denoised picture.
+            `(N, C, size, size)`: what `scheduler.precondition_outputs` turns into the denoised picture.
         """
         data = self.noise["sigma_data"]
         with torch.autocast(scaled.device.type, enabled=False):
@@ -125,7 +132,8 @@ class FoldedUNet(nn.Module):
             skip = (linear - (data / total).square() * noisy) * total / (sigma * data)
         folded = F.pixel_unshuffle(torch.cat([scaled, linear / data], dim=1), self.fold)
         # the U-Net's sinusoidal embedding was made for timesteps of 0 to 1000
-        out = self.unet(folded, 1000.0 * noise_level, class_labels=label).sample
+        told = None if self.condition is None else self.condition(condition)
+        out = self.unet(folded, 1000.0 * noise_level, class_labels=told).sample
         return F.pixel_shuffle(out, self.fold) + skip
 
 
@@ -138,8 +146,12 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def build(net: dict[str, Any]) -> FoldedUNet:
-    """The untrained network that `card.net` describes."""
-    return FoldedUNet(**net)
+    """The untrained network that `card.net` describes; its key `autoencoder` makes it work on latents."""
+    options = dict(net)
+    inner = options.pop("autoencoder", None)
+    network = FoldedUNet(**options)
+    autoencoder.attach(network, inner)
+    return network
 
 
 class DiffusionSampler:
@@ -149,17 +161,14 @@ class DiffusionSampler:
         self.card = card
         self.network = runtime.trained(card, build)
 
-    def predict(self, scaled: Tensor, noise_level: Tensor, request: Request) -> Tensor:
-        """Network output with classifier-free guidance (Ho 2022, arXiv:2207.12598): null + g (label - null)."""
-        count = len(scaled)
-        levels = noise_level.expand(count)
-        labels = runtime.label_indices(request.label, self.card.labels, count)
-        output = runtime.evaluate(self.network, scaled, levels, labels)
-        if request.label is None or request.guidance in (None, 1.0):
+    def predict(self, scaled: Tensor, noise_level: Tensor, condition: Tensor, guidance: float | None) -> Tensor:
+        """Network output with classifier-free guidance (Ho 2022, arXiv:2207.12598): null + g (told - null)."""
+        levels = noise_level.expand(len(scaled))
+        output = runtime.evaluate(self.network, scaled, levels, condition)
+        if guidance in (None, 1.0) or not condition.any():
             return output
-        null = runtime.label_indices(None, self.card.labels, count)
-        unguided = runtime.evaluate(self.network, scaled, levels, null)
-        return unguided + request.guidance * (output - unguided)
+        unguided = runtime.evaluate(self.network, scaled, levels, torch.zeros_like(condition))
+        return unguided + guidance * (output - unguided)
 
     def sample(self, request: Request, on_step: OnStep | None = None) -> ImageSet:
         """Denoises all images of the request in lockstep; `preview()` shows them as the network now sees them."""
@@ -167,20 +176,29 @@ class DiffusionSampler:
         assert request.steps is not None
         scheduler = self.network.scheduler()
         scheduler.set_timesteps(request.steps)
-        noise = runtime.gaussian(self.card.shape, request.seeds, request.towards, request.mix)
-        pixels = noise * scheduler.init_noise_sigma
+        held = Held.of(request, self.card, self.network)
+        noise = runtime.gaussian(tuple(self.network.mean.shape), request.seeds, request.towards, request.mix)
+        state = noise * scheduler.init_noise_sigma
+        condition = runtime.conditions(self.card, request)
+
+        def pictures(clean: Tensor) -> ImageSet:
+            made = runtime.to_images(autoencoder.to_pixels(self.network, clean), self.card, request)
+            return made if held is None else held.join(made)
+
         for index, noise_level in enumerate(scheduler.timesteps):
-            output = self.predict(scheduler.scale_model_input(pixels, noise_level), noise_level, request)
-            noisy, sigma = pixels, scheduler.sigmas[index]
-            pixels = scheduler.step(output, noise_level, pixels).prev_sample
+            scaled = scheduler.scale_model_input(state, noise_level)
+            output = self.predict(scaled, noise_level, condition, request.guidance)
+            noisy, sigma = state, scheduler.sigmas[index]
+            if held is not None:
+                output = held.fast(scheduler, noisy, output, sigma)
+            state = scheduler.step(output, noise_level, state).prev_sample
             if on_step is not None:
 
                 def preview(noisy: Tensor = noisy, output: Tensor = output, sigma: Tensor = sigma) -> ImageSet:
-                    denoised = scheduler.precondition_outputs(noisy, output, sigma)
-                    return runtime.to_images(denoised, self.card, request)
+                    return pictures(scheduler.precondition_outputs(noisy, output, sigma))
 
                 on_step(index + 1, request.steps, preview)
-        return runtime.to_images(pixels, self.card, request)
+        return pictures(state)
 
 
 def load(card: ModelCard) -> DiffusionSampler:

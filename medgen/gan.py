@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medgen import runtime
+from medgen import autoencoder, runtime
+from medgen.autoencoder import Autoencoder
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import OnStep, Request
@@ -27,6 +28,8 @@ class DCGenerator(nn.Module):
         width: channels at half the image size; doubled at each lower size (ngf in the paper's code).
         latent: length of the latent vector.
     """
+
+    autoencoder: Autoencoder | None
 
     def __init__(self, size: int = 128, width: int = 48, latent: int = 128) -> None:
         super().__init__()
@@ -45,8 +48,8 @@ class DCGenerator(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        """`(N, latent)` -> `(N, 1, size, size)` in [-1, 1]. Takes a label only to share its signature; it has none."""
+    def forward(self, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        """`(N, latent)` -> `(N, 1, size, size)` in [-1, 1]. Takes a condition only to share its signature."""
         return self.layers(latent[:, :, None, None])
 
 
@@ -56,17 +59,16 @@ ARCHITECTURES: dict[str, type[DCGenerator] | type[StyleGenerator]] = {"dcgan": D
 def build(net: dict[str, Any]) -> DCGenerator | StyleGenerator:
     """The untrained generator that `card.net` describes; its key `architecture` names the class."""
     options = dict(net)
-    architecture = options.pop("architecture", None)
+    architecture, inner = options.pop("architecture", None), options.pop("autoencoder", None)
     if architecture not in ARCHITECTURES:
         raise MedgenError(f"Unknown GAN architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}.")
-    return ARCHITECTURES[architecture](**options)
+    network = ARCHITECTURES[architecture](**options)
+    autoencoder.attach(network, inner)
+    return network
 
 
 class GanSampler:
-    """Draws from a trained generator.
-
-    The last label index means "no label": conditional generators are trained with some labels hidden.
-    """
+    """Draws from a trained generator."""
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
@@ -76,14 +78,15 @@ class GanSampler:
         """One pass an image; `on_step` is called after each image, so that Stop acts within one."""
         request = request.checked(self.card)
         latents = runtime.gaussian((self.network.latent,), request.seeds, request.towards, request.mix)
-        labels = runtime.label_indices(request.label, self.card.labels, len(latents))
+        condition = runtime.conditions(self.card, request)
         total = len(latents)
         # on a CPU a group is what its cores make at once, on a GPU one padded batch
         group = runtime.group_size()
         pixels = torch.empty(total, *self.card.shape)
         for start in range(0, total, group):
             part = slice(start, start + group)
-            pixels[part] = runtime.evaluate(self.network, latents[part], labels[part])
+            made = runtime.evaluate(self.network, latents[part], condition[part])
+            pixels[part] = autoencoder.to_pixels(self.network, made)
             if on_step is not None:
                 done = min(start + group, total)
                 on_step(done, total, lambda done=done: runtime.to_images(pixels[:done], self.card, request))  # type: ignore[misc]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from medgen.errors import MedgenError
+
+Item = TypeVar("Item")
+_FACTS = ("labels", "subjects", "attributes")  # one an image, or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +26,8 @@ class ImageSet:
         affine: `(4, 4)` voxel to world, RAS+, millimetres; None where the place in space is unknown.
         labels: what each image shows, N words; None where nobody said.
         subjects: whose image each is, N patient ids: intervals resample these; None for generated images.
+        attributes: what else is known of each image, N mappings with some of the keys "age" (whole years), "sex" (F
+            or M), "view" (AP or PA) and "cohort" (its data set); None where nobody said.
 
     Raises:
         MedgenError: an array has the wrong shape or type, or the window is empty.
@@ -38,6 +44,7 @@ class ImageSet:
     affine: np.ndarray | None = None
     labels: tuple[str, ...] | None = None
     subjects: tuple[str, ...] | None = None
+    attributes: tuple[Mapping[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim not in (4, 5) or self.pixels.dtype != np.float32:
@@ -48,10 +55,10 @@ class ImageSet:
             raise MedgenError(f"The window {self.window} is empty: give (low, high) with low < high.")
         if self.affine is not None and self.affine.shape != (4, 4):
             raise MedgenError(f"The affine must be (4, 4), not {self.affine.shape}.")
-        for name in ("labels", "subjects"):
-            words = getattr(self, name)
-            if words is not None and len(words) != len(self.pixels):
-                raise MedgenError(f"{len(self.pixels)} images but {len(words)} {name}.")
+        for name in _FACTS:
+            facts = getattr(self, name)
+            if facts is not None and len(facts) != len(self.pixels):
+                raise MedgenError(f"{len(self.pixels)} images but {len(facts)} {name}.")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -65,10 +72,16 @@ class ImageSet:
         """The images at `indices`, in that order."""
         index = np.asarray(indices, dtype=np.int64)
 
-        def pick(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if words is None else tuple(words[i] for i in index)
+        def pick(facts: tuple[Item, ...] | None) -> tuple[Item, ...] | None:
+            return None if facts is None else tuple(facts[i] for i in index)
 
-        return replace(self, pixels=self.pixels[index], labels=pick(self.labels), subjects=pick(self.subjects))
+        return replace(
+            self,
+            pixels=self.pixels[index],
+            labels=pick(self.labels),
+            subjects=pick(self.subjects),
+            attributes=pick(self.attributes),
+        )
 
     def unit_range(self) -> np.ndarray:
         """Pixels clipped to `window` and scaled to [0, 1]: the one input of metrics and viewers."""
@@ -102,9 +115,13 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         if not (same_place and same_kind and first.pixels.shape[1:] == other.pixels.shape[1:]):
             raise MedgenError(f"{first!r} and {other!r} cannot stand in one set: they differ in kind, shape or place.")
 
-    def joined(name: str) -> tuple[str, ...] | None:
-        parts = [getattr(one, name) for one in sets]
-        return None if any(part is None for part in parts) else tuple(word for part in parts for word in part)
+    def joined(parts: Sequence[tuple[Item, ...] | None]) -> tuple[Item, ...] | None:
+        return None if None in parts else tuple(item for part in parts if part is not None for item in part)
 
-    pixels = np.concatenate([one.pixels for one in sets])
-    return replace(first, pixels=pixels, labels=joined("labels"), subjects=joined("subjects"))
+    return replace(
+        first,
+        pixels=np.concatenate([one.pixels for one in sets]),
+        labels=joined([one.labels for one in sets]),
+        subjects=joined([one.subjects for one in sets]),
+        attributes=joined([one.attributes for one in sets]),
+    )

@@ -1,21 +1,18 @@
 """Readers of the shapes in which chest X-ray sets come: compact archives and the folders people download.
 
 Every reader returns the same thing, a list of `Record` sorted by published file name, and `pixels` decodes one of
-them. A patient is on one side only: an archive's own split column is used as it is, everything else goes by
-patient id.
+them.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from medgen.errors import MedgenError
+from medgen.record import SPLITS, Record, attributes, hash_split, parse_table
 
-SPLITS = ("train", "val", "test")
 _IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 _NORMAL_NAME = re.compile(r"((?:NORMAL2-)?IM-\d+)-\d+(?:-\d+)?")
 _PNEUMONIA_NAME = re.compile(r"(person\d+)_(bacteria|virus)_\d+")
@@ -42,76 +39,6 @@ _UNREADABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Record:
-    """One image of a data set before it is decoded.
-
-    Args:
-        file: the name it has in the published manifest, whatever the layout on this disk.
-        label: one word, or several joined by "|".
-        patient: whose image it is; no patient is in two splits.
-        split: "train", "val" or "test".
-        path: zip member, or path below the folder.
-    """
-
-    file: str
-    label: str
-    patient: str
-    split: str
-    path: str
-
-
-def hash_split(patient: str) -> str:
-    """80/10/10 by patient: the same answer on every machine, whichever other patients are there."""
-    fraction = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
-    return "train" if fraction < 0.8 else "val" if fraction < 0.9 else "test"
-
-
-def on_two_sides(records: Iterable[Record]) -> list[str]:
-    """Patients with images in more than one split, sorted; must be empty."""
-    sides: dict[str, set[str]] = {}
-    for record in records:
-        sides.setdefault(record.patient, set()).add(record.split)
-    return sorted(patient for patient, splits in sides.items() if len(splits) > 1)
-
-
-def read_manifest(path: Path) -> list[Record]:
-    """The rows of a manifest or of an archive's labels.csv: file, label(s), patient and, where published, split.
-
-    Raises:
-        MedgenError: a column is missing or a row is incomplete.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MedgenError(f"The manifest {path.name} cannot be read ({error}); restore it with git.") from error
-    return _rows(text, path.name)
-
-
-def _rows(text: str, where: str) -> list[Record]:
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        records = list(_parsed(reader, where))
-    except csv.Error as error:
-        raise MedgenError(f"{where}, line {reader.line_num}, is broken ({error}); download it again.") from error
-    return sorted(records, key=lambda record: record.file)
-
-
-def _parsed(reader: csv.DictReader[str], where: str) -> Iterator[Record]:
-    columns = reader.fieldnames or ()
-    label_column = "labels" if "labels" in columns else "label"
-    if missing := {"file", "patient", label_column} - set(columns):
-        raise MedgenError(f"{where} has no column {min(missing)!r}; download it again.")
-    for row in reader:
-        file, label, patient = (row[name] or "" for name in ("file", label_column, "patient"))
-        split = row["split"] if "split" in columns else hash_split(patient)
-        if not (file and label and patient) or split not in SPLITS:
-            raise MedgenError(
-                f"{where}, line {reader.line_num}: the row of {file or '?'} is broken; download it again."
-            )
-        yield Record(file, label, patient, split, file)
-
-
 def archive_records(archive: Path) -> list[Record]:
     """What a compact archive (uncompressed zip of WebP beside `labels.csv`) holds.
 
@@ -125,7 +52,7 @@ def archive_records(archive: Path) -> list[Record]:
         raise MedgenError(f"{archive.name} holds no labels.csv: it is not one of our archives.") from None
     except _UNREADABLE as error:
         raise MedgenError(f"labels.csv in {archive.name} is damaged ({error}); download the archive again.") from error
-    records = _rows(text, f"labels.csv in {archive.name}")
+    records = parse_table(text, f"labels.csv in {archive.name}")
     if absent := {record.path for record in records} - set(opened.namelist()):
         raise MedgenError(
             f"{archive.name} lacks {len(absent)} images of its labels.csv, such as {min(absent)}; download it again."
@@ -205,7 +132,10 @@ def chestxray14_records(folder: Path, splits: Mapping[str, str]) -> list[Record]
                 if (path := files.pop(name, None)) is not None:
                     label = "|".join(sorted(row["Finding Labels"].split("|")))
                     split = splits.get(patient) or hash_split(patient)
-                    records.append(Record(f"{name.removesuffix('.png')}.webp", label, patient, split, path))
+                    sex = row.get("Patient Gender") or row.get("Patient Sex")  # its name in 2017, and since 2020
+                    told = attributes(row.get("Patient Age"), sex, row.get("View Position"))
+                    file = f"{name.removesuffix('.png')}.webp"
+                    records.append(Record(file, label, patient, split, path, told))
     except KeyError as error:
         raise MedgenError(f"{table.name} has no column {error}; download the table again.") from None
     except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:

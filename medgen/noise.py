@@ -19,8 +19,9 @@ class NoiseGenerator:
         """Noise of the card's shape; `steps` only paces `on_step`, so that tests can stop a run."""
         request = request.checked(self.card)
         low, high = self.card.window
-        # the label shifts the seed, so that a control visibly acts
-        key = 0 if request.label is None else 1 + self.card.labels.index(request.label)
+        # the labels shift the seed, so that a control visibly acts
+        words = request.label.split("|") if request.label else []
+        key = sum(2 ** self.card.labels.index(word) for word in words)
 
         def draw(seed: int) -> np.ndarray:
             return np.random.default_rng((seed, key)).uniform(low, high, self.card.shape)
@@ -28,7 +29,8 @@ class NoiseGenerator:
         draws = [draw(seed) for seed in request.seeds]
         if request.towards is not None and request.mix is not None:
             draws = [(1.0 - request.mix) * start + request.mix * draw(request.towards) for start in draws]
-        labels = None if request.label is None else (request.label,) * len(request.seeds)
+        label = request.shows(self.card).get("label")
+        labels = None if label is None else (label,) * len(request.seeds)
         images = ImageSet(
             np.stack(draws).astype(np.float32), self.card.modality, self.card.unit, self.card.window, labels=labels
         )

@@ -1,4 +1,4 @@
-"""One grey picture as a PNG file: written with the synthetic mark, read in 8 or 16 bits."""
+"""One grey picture as a PNG file: written with the synthetic mark, read in 8 or 16 bits; and JPEG, read alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from medgen import provenance as origin
 from medgen.errors import MedgenError
@@ -17,6 +17,9 @@ from medgen.image import ImageSet
 MAX_PIXELS = 50_000_000
 """Largest picture read, PNG or DICOM: a full-field mammogram has 25 million pixels."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+_GREY_ENOUGH = 16
+"""Levels that the channels of a grey JPEG may lie apart."""
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -45,8 +48,9 @@ def png_bytes(picture: np.ndarray, provenance: dict[str, str]) -> bytes:
     always = {"Synthetic": "true", "Disclaimer": origin.NOTICE, "Software": origin.software()}
     for keyword, text in {**always, **provenance}.items():
         info.add_text(keyword, text)  # tEXt, or iTXt where Latin-1 does not do
-    text = f"{origin.NOTICE} {provenance.get('Model', '')}".strip()
-    xmp = _XMP.format(source=quoteattr(origin.SOURCE_TYPE), tool=quoteattr(origin.software()), text=escape(text))
+    text = f"{provenance.get('Disclaimer', origin.NOTICE)} {provenance.get('Model', '')}".strip()
+    kind = provenance.get("Source type", origin.SOURCE_TYPE)
+    xmp = _XMP.format(source=quoteattr(kind), tool=quoteattr(origin.software()), text=escape(text))
     info.add_itxt("XML:com.adobe.xmp", xmp)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG", pnginfo=info)
@@ -83,6 +87,37 @@ def read_png(path: Path, modality: str) -> ImageSet:
         values = values[..., 0]
     window = percentile_window(values) if bits == 16 else (0.0, 255.0)
     return ImageSet(values.astype(np.float32)[None, None], modality, "au", window)
+
+
+def read_jpeg(path: Path, modality: str) -> ImageSet:
+    """One grey JPEG, turned as its EXIF orientation says; a colour file whose channels are nearly equal counts as grey.
+
+    Returns:
+        `(1, 1, H, W)` float32 in "au", with the window 0..255.
+
+    Raises:
+        MedgenError: damaged, too large or in colour.
+    """
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise MedgenError(
+                    f"{path.name} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS:,}: scale it down."
+                )
+            if image.mode not in ("L", "RGB"):
+                raise MedgenError(f"{path.name} is in colour ({image.mode}); save it as a grey PNG.")
+            values = np.asarray(ImageOps.exif_transpose(image))
+    except MedgenError:
+        raise
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise MedgenError(f"{path.name} cannot be read as a JPEG ({error}); take a whole copy of it.") from error
+    if values.ndim == 3:  # (H, W, 3) -> (H, W)
+        apart = np.ptp(values, axis=-1)  # uint8: the largest channel less the smallest
+        # compression alone moves channels apart by a few levels, and a small coloured letter is no colour picture
+        if np.percentile(apart, 99.0) > _GREY_ENOUGH:
+            raise MedgenError(f"{path.name} is in colour; save it as a grey PNG.")
+        values = values.mean(axis=-1, dtype=np.float32)
+    return ImageSet(values.astype(np.float32)[None, None], modality, "au", (0.0, 255.0))
 
 
 def percentile_window(values: np.ndarray) -> tuple[float, float]:

@@ -22,8 +22,16 @@ from medgen.errors import MedgenError
 from medgen.generator import Request
 
 NOTICE = "Research and teaching only. Synthetic images. Not for clinical use."
+PARTLY_NOTICE = (
+    "Research and teaching only. Partly synthetic images: a model made one region, the rest is an uploaded picture. "
+    "Not for clinical use."
+)
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for "made by a trained model"."""
+PARTLY_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""IPTC's word for a picture of which a trained model made a part."""
+PARTLY = "partly"
+"""What `Synthetic` says, instead of "true", of a picture of which a part is no model's."""
 MAX_MANIFEST_BYTES = 512 * 2**20
 
 _LIBRARIES = ("torch", "diffusers", "openvino", "monai", "safetensors", "PIL", "pydicom", "nibabel")
@@ -34,6 +42,10 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "label": (str,),
     "towards": (int,),
     "mix": (int, float),
+    "severity": (int, float),
+    "age": (int, float),
+    "source_synthetic": (bool,),
+    **dict.fromkeys(("sex", "view", "cohort"), (str,)),
 }
 
 
@@ -48,16 +60,20 @@ def mark(card: ModelCard, request: Request, index: int) -> dict[str, str]:
     The request in it holds this picture's seed alone, so that one file found without its manifest can be remade.
     """
     alone = explicit(card, replace(request, seeds=(request.seeds[index],)))
+    partly = request.keeps_upload()
     words = {
-        "Synthetic": "true",
-        "Disclaimer": NOTICE,
+        "Synthetic": PARTLY if partly else "true",
+        "Source type": PARTLY_SOURCE_TYPE if partly else SOURCE_TYPE,
+        "Disclaimer": PARTLY_NOTICE if partly else NOTICE,
         "Software": software(),
         "Model": card.name,
         "Weights": json.dumps(card.weights),
         "Seed": str(request.seeds[index]),
         "Request": json.dumps(alone.to_json(), ensure_ascii=False),
     }
-    return words if request.label is None else {**words, "Label": request.label}
+    # "Label", "Region label", "Severity"
+    said = {name.replace("_", " ").capitalize(): str(value) for name, value in request.shows(card).items()}
+    return {**words, **said}
 
 
 def explicit(card: ModelCard, request: Request) -> Request:
@@ -91,18 +107,20 @@ def manifest(
     Args:
         card: the model.
         request: what was asked; several where a set holds several labels.
-        files: one `{file, seed, label, pixels_sha256}` a picture, in the order of the requests' seeds.
+        files: one `{file, seed, label, pixels_sha256}` a picture, and `region_label` and `severity` where
+            `Request.shows` has them, in the order of the requests' seeds.
         seconds: wall-clock time of the generation.
         peak_mb: peak memory in MiB; None where nobody measured.
 
     Returns:
         `request` in it is one object, or a list of objects where several were asked; `requests_of` reads both.
+        `synthetic` is true where all or a part of each picture is.
     """
     asked = [request] if isinstance(request, Request) else list(request)
     as_json = [explicit(card, one).to_json() for one in asked]
     return {
         "synthetic": True,
-        "notice": NOTICE,
+        "notice": PARTLY_NOTICE if any(one.keeps_upload() for one in asked) else NOTICE,
         "model": card.name,
         "licence": card.licence,
         "weights": dict(card.weights),
@@ -160,7 +178,7 @@ def requests_of(values: dict[str, Any]) -> list[Request]:
             raise MedgenError(f"A request must be a JSON object, not {one!r}.")
         for name, value in one.items():
             kinds = _FIELD_TYPES.get(name)
-            if kinds and value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            if kinds and value is not None and type(value) not in kinds:  # of JSON; a bool is no int here
                 raise MedgenError(f"The request of the manifest has a {name} it cannot have: {value!r}.")
         if not isinstance(one.get("seeds"), list):
             raise MedgenError("The request of the manifest has no list of seeds.")

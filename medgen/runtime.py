@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from medgen import weights
+from medgen import compiled, weights
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import Request
@@ -76,21 +76,25 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_cores(), "medgen", initializer=torch.set_num_threads, initargs=(1,))
 
 
-def evaluate(network: nn.Module, *inputs: Tensor) -> Tensor:
+def evaluate(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """`network(*inputs)` without gradients, for inputs that share their first axis, the images.
 
     Args:
-        network: on `device()`, in evaluation mode.
+        network: on `device()`, in evaluation mode; or a method of such a one.
         inputs: `(N, ...)` each, on the CPU.
 
     Returns:
         `(N, ...)` float32 on the CPU.
     """
-    where = next(network.parameters()).device
+    owner: Any = getattr(network, "__self__", network)
+    where = next(owner.parameters()).device
     count = len(inputs[0])
     size = 1 if where.type == "cpu" else GPU_BATCH
+    fast = where.type == "cpu" and compiled.wanted()
 
     def call(start: int) -> Tensor:
+        if fast:
+            return compiled.call(network, [tensor[start : start + 1] for tensor in inputs], _cores())
         chunk = [tensor[start : start + size] for tensor in inputs]
         kept = len(chunk[0])
         padded = [
@@ -145,15 +149,16 @@ def group_size() -> int:
     return _cores() if device().type == "cpu" else GPU_BATCH
 
 
-def label_indices(label: str | None, labels: tuple[str, ...], count: int) -> Tensor:
-    """`(count,)` int64 index of `label` in `labels`; `len(labels)` stands for no label."""
-    return torch.full((count,), len(labels) if label is None else labels.index(label))
+def conditions(card: ModelCard, request: Request) -> Tensor:
+    """`(N, K)` float32: what the network of `card` is told of each of the N images, `Conditions.row` N times."""
+    row = torch.from_numpy(request.condition(card.net.get("conditions", ())))
+    return row.expand(len(request.seeds), -1)
 
 
 def to_images(pixels: Tensor, card: ModelCard, request: Request) -> ImageSet:
     """Network output `(N, C, H, W)` in [-1, 1] -> images in the card's unit, clipped to its window."""
     low, high = card.window
     scaled = (pixels.clamp(-1.0, 1.0) + 1.0) * (0.5 * (high - low)) + low
-    count = len(pixels)
-    labels = None if request.label is None else (request.label,) * count
+    label = request.shows(card).get("label")
+    labels = None if label is None else (label,) * len(pixels)
     return ImageSet(scaled.numpy().astype("float32"), card.modality, card.unit, card.window, labels=labels)

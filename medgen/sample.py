@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 import medgen
+from medgen.conditions import CHOICES
 from medgen.errors import MedgenError, exit_code
 from medgen.files import FORMATS, SetWriter, folder_writer
 from medgen.generator import MAX_SEED, Generator, Request
@@ -25,6 +26,8 @@ from medgen.provenance import read_manifest, requests_of, versions
 MAX_IMAGES = 1_000_000
 Progress = Callable[[float], None]
 """Called with the number of images made so far; a diffusion step counts as a fraction of its images."""
+ASKED = ("severity", "age", "sex", "view", "cohort", "steps", "guidance")
+"""Flags that go into every `Request` as they are."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder; no file is ever replaced")
     parser.add_argument("--n", type=int, help="images of each label (default 1)")
     parser.add_argument("--seed", type=int, help="seed of the first image (default 0); the next have seed + 1, ...")
-    parser.add_argument("--label", action="append", help="what to show; may be given several times")
+    parser.add_argument("--label", action="append", help='what to show, "A|B" for both; may be given several times')
+    parser.add_argument("--severity", type=float, help="from 0, healthy, to 1, the label (default)")
+    parser.add_argument("--age", type=float, help="of the patient in years")
+    parser.add_argument("--sex", help=" or ".join(CHOICES["sex"]))
+    parser.add_argument("--view", help=" or ".join(CHOICES["view"]))
+    parser.add_argument("--cohort", help="the data set whose pictures to make, for a model of several")
     parser.add_argument("--steps", type=int, help="network evaluations of a diffusion model")
     parser.add_argument("--guidance", type=float, help="strength of classifier-free guidance; 1 = none")
     parser.add_argument("--format", choices=FORMATS, help="png (default) or dcm")
@@ -63,7 +71,8 @@ def make(args: argparse.Namespace) -> int:
     if not 0 <= seed <= MAX_SEED + 1 - n:
         raise MedgenError(f"--seed must be a whole number from 0 to 2**63 - {n}; it is {seed}.")
     seeds = tuple(range(seed, seed + n))
-    requests = [Request(seeds=seeds, steps=args.steps, guidance=args.guidance, label=label) for label in labels]
+    asked = {name: getattr(args, name) for name in ASKED}
+    requests = [Request(seeds=seeds, label=label, **asked) for label in labels]
     made = _run(args.name, requests, args.out, args.format or "png", args.batch)
     print(f"{len(made['files'])} images in {args.out} after {made['seconds']:.1f} s")
     return 0
@@ -71,10 +80,16 @@ def make(args: argparse.Namespace) -> int:
 
 def remake(args: argparse.Namespace) -> int:
     """`--manifest FILE --out DIR`: the same images again; 1 where the weights or a pixel differ."""
-    fixed = ("name", "n", "seed", "label", "steps", "guidance")
+    fixed = ("name", "n", "seed", "label", *ASKED)
     if given := [name for name in fixed if getattr(args, name) is not None]:
         raise MedgenError(f"--manifest fixes model and request; leave out {', '.join(given)}.")
     old = read_manifest(args.manifest)
+    asked = old["request"] if isinstance(old["request"], list) else [old["request"]]
+    if sources := sorted({one["source_sha256"] for one in asked if one.get("source_sha256")}):
+        raise MedgenError(
+            f"{args.manifest.name} was made from a picture that it does not hold, sha256 {sources[0]}; "
+            "remake it in Python with that picture as the source of each request."
+        )
     suffix = Path(str(old["files"][0].get("file"))).suffix.lstrip(".")
     format = args.format or (suffix if suffix in FORMATS else "png")
     card = medgen.cards().get(old["model"])

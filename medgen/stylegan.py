@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medgen.autoencoder import Autoencoder
+
 GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU
 
 
@@ -85,13 +87,13 @@ def upsample(x: Tensor) -> Tensor:
 class StyleBlock(nn.Module):
     """One level: convolve, double the size, convolve, and add this level's share to the picture."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, doubles: bool, fold: int) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int, doubles: bool, fold: int, image_channels: int) -> None:
         super().__init__()
         self.doubles = doubles
         self.fold = fold
         self.first = StyledConv(inputs, outputs, 3, style)
         self.second = StyledConv(outputs, outputs, 3, style)
-        self.to_image = StyledConv(outputs, fold * fold, 1, style, demodulate=False)
+        self.to_image = StyledConv(outputs, image_channels * fold * fold, 1, style, demodulate=False)
 
     def forward(self, x: Tensor, image: Tensor | None, style: Tensor) -> tuple[Tensor, Tensor]:
         """Features `(N, C, H, W)` and picture so far -> features at this level's size, picture `fold` times larger."""
@@ -104,50 +106,54 @@ class StyleBlock(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """Latent and label -> style -> picture, level by level from 4x4.
+    """Latent and condition -> style -> picture, level by level from 4x4.
 
     Args:
         channels: at 4x4, 8x8, ... up to `size / fold`, which their number fixes.
         fold: the last features are folded into pixels (pixel-shuffle), which saves the most expensive level.
         latent: length of the latent vector and of the style.
-        labels: number of labels; one more index stands for "no label". 0 = unconditional.
+        conditions: columns of `Conditions`; a row of zeros = nothing is known. None = unconditional.
         depth: layers of the mapping network.
+        image_channels: of the picture.
     """
+
+    autoencoder: Autoencoder | None
 
     def __init__(
         self,
         channels: tuple[int, ...] = (192, 192, 160, 96, 48),
         fold: int = 2,
         latent: int = 192,
-        labels: int = 0,
+        conditions: tuple[str, ...] = (),
         depth: int = 4,
+        image_channels: int = 1,
     ) -> None:
         super().__init__()
         self.latent = latent
-        self.embedding = nn.Embedding(labels + 1, latent) if labels else None
-        sizes = [latent * (2 if labels else 1)] + [latent] * depth
+        self.condition = nn.Linear(len(conditions), latent) if conditions else None
+        sizes = [latent * (2 if conditions else 1)] + [latent] * depth
         # the mapping network learns 100 times slower than the rest (appendix B)
         self.mapping = nn.ModuleList(ScaledLinear(a, b, rate=0.01) for a, b in pairwise(sizes))
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         pairs = pairwise((channels[0], *channels))
-        self.blocks = nn.ModuleList(StyleBlock(a, b, latent, i > 0, fold) for i, (a, b) in enumerate(pairs))
+        self.blocks = nn.ModuleList(
+            StyleBlock(a, b, latent, i > 0, fold, image_channels) for i, (a, b) in enumerate(pairs)
+        )
         self.checkpointing = False
 
-    def style(self, latent: Tensor, label: Tensor | None) -> Tensor:
-        """`(N, latent)`, `(N,)` -> `(N, latent)`: the mapping network on normalised inputs."""
+    def style(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """`(N, latent)`, `(N, K)` -> `(N, latent)`: the mapping network on normalised inputs."""
         x = _unit_norm(latent)
-        if self.embedding is not None:
-            index = (
-                torch.full((len(x),), self.embedding.num_embeddings - 1, device=x.device) if label is None else label
-            )
-            x = torch.cat([x, _unit_norm(self.embedding(index))], dim=1)
+        if self.condition is not None:
+            told = x.new_zeros(len(x), self.condition.in_features) if condition is None else condition
+            x = torch.cat([x, _unit_norm(self.condition(told))], dim=1)
         for layer in self.mapping:
             x = F.leaky_relu(layer(x), 0.2) * GAIN
         return x
 
-    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        """`(N, latent)`, `(N,)` -> `(N, 1, size, size)`, about [-1, 1]."""
-        style = self.style(latent, label)
+    def forward(self, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        """`(N, latent)`, `(N, K)` float32 -> `(N, image_channels, size, size)`, about [-1, 1]. None = zeros."""
+        style = self.style(latent, condition)
         x = self.constant.expand(len(latent), -1, -1, -1)
         image = None
         for block in self.blocks:

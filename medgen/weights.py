@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 16 * 2**20
 """Largest shard: what a Git host and a Space still serve without large-file storage."""
+_ENTRY_BYTES = 160
+"""Of one tensor in the header of a shard, at most: type, shape and place as JSON."""
 
 
 def save(state: dict[str, torch.Tensor], folder: str | Path, shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
@@ -34,7 +36,7 @@ def save(state: dict[str, torch.Tensor], folder: str | Path, shard_bytes: int = 
         half = tensor.detach().cpu().to(torch.float16) if tensor.is_floating_point() else tensor.detach().cpu()
         if half.is_floating_point() and not torch.isfinite(half).all():
             raise MedgenError(f"The weight {name} is not finite in fp16: the run has diverged; save an earlier state.")
-        tensor_bytes = half.numel() * half.element_size()
+        tensor_bytes = half.numel() * half.element_size() + _ENTRY_BYTES + len(name)
         if shards[-1] and size + tensor_bytes > shard_bytes:
             shards.append({})
             size = 0

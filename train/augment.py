@@ -21,16 +21,17 @@ def draws(count: int, random: torch.Generator, device: torch.device) -> Tensor:
     return torch.rand(count, DRAWS, generator=random, device=device)
 
 
-def augment(pixels: Tensor, p: Tensor, u: Tensor) -> Tensor:
+def augment(pixels: Tensor, p: Tensor, u: Tensor, colour: bool = True) -> Tensor:
     """Shift, scale, rotation, brightness and contrast, each with probability `p`.
 
     Args:
-        pixels: `(N, 1, H, W)` in [-1, 1].
+        pixels: `(N, C, H, W)`, all channels moved alike.
         p: scalar in [0, 1].
         u: `(N, DRAWS)` from `draws`.
+        colour: also brightness and contrast, which make sense for pixels in [-1, 1] and not for latents.
 
     Returns:
-        `(N, 1, H, W)`, differentiable in `pixels`; exactly `pixels` for p = 0.
+        `(N, C, H, W)`, differentiable in `pixels`; exactly `pixels` for p = 0.
     """
     signed = 2.0 * u - 1.0
 
@@ -49,6 +50,8 @@ def augment(pixels: Tensor, p: Tensor, u: Tensor) -> Tensor:
     # a picture whose geometry was not touched keeps its own pixels, not resampled ones
     touched = (angle != 0) | (scale != 1) | (right != 0) | (down != 0)
     moved = torch.where(touched[:, None, None, None], moved, pixels.float())
+    if not colour:
+        return moved
     contrast = torch.exp2(gate(7, signed[:, 8] * 0.5))
     brightness = gate(9, signed[:, 10] * 0.2)
     return moved * contrast[:, None, None, None] + brightness[:, None, None, None]

@@ -26,7 +26,9 @@ class Config:
     """What every training run can be told. All counts are of images, so that a run means the same at any batch."""
 
     name: str = option("", "name of the model; also of its folder under checkpoints/ and runs/")
-    data: str = option("kermany_cxr_128", "data set, a key of medgen.data.DATASETS; its train split is used")
+    data: tuple[str, ...] = option(
+        ("kermany_cxr_128",), "data sets, keys of medgen.data.DATASETS; their train splits are used together"
+    )
     out: str = option("", "folder of the run; default runs/NAME")
     images: int = option(200_000, "training images to see in all")
     batch: int = option(16, "images a process and pass")
@@ -34,7 +36,7 @@ class Config:
     rate: float = option(2e-4, "learning rate after warm-up")
     schedule: str = option("cosine", "learning rate over the run: cosine (to a hundredth) or constant")
     warmup: int = option(1_000, "images over which the learning rate rises from zero")
-    precision: str = option("no", "no (float32), bf16 or fp16")
+    precision: str = option("auto", "auto (bf16 where the hardware multiplies it, else no), no (float32), bf16 or fp16")
     clip: float = option(0.0, "largest gradient norm; 0 = no clipping")
     ema: int = option(5_000, "half-life of the averaged weights, in images; shorter early in the run; 0 = no averaging")
     checkpointing: bool = option(False, "recompute activations in the backward pass: less memory, more time")
@@ -59,10 +61,12 @@ class Config:
             MedgenError: names the option and what it may be.
         """
         self.at_least_one("images", "batch", "accumulate", "save_every", "validate_every", "sample_every")
-        choices = {"precision": ("no", "bf16", "fp16"), "schedule": ("cosine", "constant")}
+        choices = {"precision": ("auto", "no", "bf16", "fp16"), "schedule": ("cosine", "constant")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise MedgenError(f"--{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        if not self.data or len(set(self.data)) < len(self.data):
+            raise MedgenError("--data must name one data set or several different ones.")
         if not self.name or Path(self.name).name != self.name:
             raise MedgenError("--name must be a plain name such as ddpm-cxr-128.")
 
@@ -80,6 +84,27 @@ class Config:
     def folder(self) -> Path:
         """Where the run writes."""
         return Path(self.out or f"runs/{self.name}")
+
+
+@dataclass(frozen=True)
+class ConditionalConfig(Config):
+    """Options of a model that is told what to show."""
+
+    autoencoder: str = option(
+        "", "a run of train.latent, or a latent model of checkpoints/: the model then works on its latents"
+    )
+    init: str = option("", "a model of checkpoints/ whose weights to start from; conditions are matched by name")
+    rarest: int = option(50, "labels of fewer patients in the train split are not told to the model")
+    label_dropout: float = option(0.1, "fraction of pictures of which the model is told nothing, for guidance")
+    attribute_dropout: float = option(0.2, "fraction of the others for which age, sex, view or cohort is kept back")
+
+    def validated(self) -> None:
+        """As every run, and fractions between 0 and 1."""
+        super().validated()
+        self.at_least_one("rarest")
+        for name in ("label_dropout", "attribute_dropout"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise MedgenError(f"--{name.replace('_', '-')} must be from 0 to 1, not {getattr(self, name)}.")
 
 
 def parse(
@@ -129,4 +154,6 @@ def _saved(kind: type[Config], folder: Path) -> dict[str, Any]:
     known = {item.name for item in dataclasses.fields(kind)}
     if not isinstance(values, dict) or not set(values) <= known:
         raise MedgenError(f"{path} is not the config of such a run; resume with the script that wrote it.")
+    if isinstance(values.get("data"), str):  # runs of the time when there was one data set a run
+        values["data"] = [values["data"]]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from medgen.diffusion import build
 from medgen.errors import MedgenError
-from train import memory
-from train.config import Config, option, parse
-from train.data import Split
+from train import autoencoders, memory, warm
+from train.config import ConditionalConfig, option, parse
+from train.data import Split, hidden
 from train.export import export
 from train.launch import start
 from train.run import Run
 
 
 @dataclass(frozen=True)
-class DiffusionConfig(Config):
+class DiffusionConfig(ConditionalConfig):
     """Options of a diffusion model."""
 
     size: int = option(128, "height and width of the picture in pixels")
@@ -31,12 +31,12 @@ class DiffusionConfig(Config):
     channels: tuple[int, ...] = option((96, 160, 192), "of the U-Net's levels")
     layers: int = option(1, "residual blocks a level")
     attention: tuple[bool, ...] = option((False, True, True), "which levels attend")
-    label_dropout: float = option(0.1, "fraction of pictures trained without their label, for guidance")
     sigma_mean: float = option(-1.2, "mean of ln(sigma) while training")
     sigma_spread: float = option(1.4, "standard deviation of ln(sigma) while training")
     sigma_min: float = option(0.02, "last noise level when sampling; what is left is removed in one go")
     sigma_max: float = option(80.0, "first noise level when sampling")
     sample_steps: int = option(20, "default steps of the exported model, and of the sample grids")
+    guidance: float = option(1.0, "default guidance of the exported model; the sample grids have none")
 
     def validated(self) -> None:
         """As every run, and one step or more."""
@@ -49,8 +49,26 @@ class DiffusionConfig(Config):
 
 
 BASE = {"clip": 1.0}
+# latents have unit variance, twice that of pixels in [-1, 1]: the noise levels move with it
+LATENT = {
+    "channels": (96, 160, 192),
+    "attention": (False, True, True),
+    "sigma_mean": -0.4,
+    "sigma_spread": 1.2,
+    "sigma_min": 0.03,
+    "sigma_max": 40.0,
+    "sample_steps": 12,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "laptop": {**BASE, "batch": 32, "images": 200_000, "precision": "bf16", "rate": 5e-4, "warmup": 4_000},
+    "laptop": {**BASE, "batch": 32, "images": 200_000, "precision": "auto", "rate": 5e-4, "warmup": 4_000},
+    # 128 px; for 256 px add --size 32 --fold 2
+    "latent": {**BASE, **LATENT, "batch": 32, "images": 200_000, "precision": "auto", "rate": 6e-4, "warmup": 4_000,
+               "size": 16, "fold": 1},
+    "latent-gpu": {
+        **BASE, **LATENT, "batch": 256, "images": 8_000_000, "precision": "bf16", "rate": 4e-4, "warmup": 50_000,
+        "ema": 50_000, "size": 16, "fold": 1, "layers": 2, "save_every": 200_000, "validate_every": 200_000,
+        "sample_every": 500_000,
+    },
     "gpu": {
         **BASE, "batch": 256, "images": 6_000_000, "precision": "bf16", "rate": 4e-4, "warmup": 50_000, "ema": 50_000,
         "fold": 2, "channels": (64, 128, 192), "attention": (False, False, True), "layers": 2,
@@ -66,9 +84,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def train(config: DiffusionConfig) -> Run:
     """One whole run."""
-    run = Run(config)
+    inner = autoencoders.chosen(config)
+    run = Run(config, autoencoders.split(config, "train", inner, None))
     split, update, where = run.split, run.order.update, run.device
+    groups, dropouts = split.attributes, (config.label_dropout, config.attribute_dropout)
     split.expect(config.size)
+    old = warm.ancestor(run, "diffusion")
     everything = split.pixels(torch.arange(len(split.images)))
     net = {
         "size": config.size,
@@ -76,45 +97,50 @@ def train(config: DiffusionConfig) -> Run:
         "channels": list(config.channels),
         "layers": config.layers,
         "attention": list(config.attention),
-        "labels": len(split.names),
-        "sigma_data": round(float(everything.std()), 3),
+        "conditions": list(split.columns),
+        "image_channels": split.images.shape[1],
+        "sigma_data": round(float(everything.std()), 3) if old is None else old.net["sigma_data"],
         "sigma_min": config.sigma_min,
         "sigma_max": config.sigma_max,
+        **({} if inner is None else {"autoencoder": inner.net}),
     }
     try:
         network = build(net)
     except ValueError as error:
         raise MedgenError(f"--channels, --layers and --attention describe no network: {error}") from error
+    autoencoders.plant(network, inner)
     network.learn_prior(everything.cpu())
+    warm.start_from(network, old, split.columns, run)
     del everything  # four times the size of the data set, not needed by the loop
     if config.checkpointing:
         network.unet.enable_gradient_checkpointing()
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(autoencoders.trainable(network), weight_decay=0.01, fused=True)
     run.track("network", network, optimizer, average=True)
     scheduler = network.scheduler()
 
-    def denoising_loss(net: torch.nn.Module, clean: Tensor, labels: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    def denoising_loss(net: torch.nn.Module, clean: Tensor, told: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the raw network output: EDM's weighting of the denoising error, equation 8."""
         noisy = clean + sigma * noise
         with run.accelerator.autocast():
             scaled = scheduler.precondition_inputs(noisy, sigma)
-            output = net(scaled, scheduler.precondition_noise(sigma.flatten()), labels)
+            output = net(scaled, scheduler.precondition_noise(sigma.flatten()), told)
         # precondition_outputs is denoised = c_skip noisy + c_out output; its inverse at the clean picture is the target
         zero = torch.zeros((), device=where)
         skipped = scheduler.precondition_outputs(noisy, zero, sigma)
         c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
         return (output.float() - (clean - skipped) / c_out).square().mean()
 
-    sample, validate = samplers(run, split, denoising_loss)
+    validation = autoencoders.split(config, "val", inner, split.columns).to(where)
+    sample, validate = samplers(run, validation, denoising_loss)
     for step in run.steps(sample, validate):
         random = run.random(step, "noise")
         noise = torch.randn(update, *split.images.shape[1:], generator=random, device=where)
         sigma = config.sigmas(torch.randn(update, generator=random, device=where))
-        drop = torch.rand(update, generator=random, device=where) < config.label_dropout
+        u = torch.rand(update, 1 + len(groups), generator=random, device=where)
         total = torch.zeros((), device=where)
         for batch in run.batches(step):
-            labels = torch.where(drop[batch.part], torch.full_like(batch.labels, len(split.names)), batch.labels)
-            loss = denoising_loss(network, batch.pixels, labels, sigma[batch.part], noise[batch.part])
+            told = hidden(batch.conditions, groups, u[batch.part], *dropouts)
+            loss = denoising_loss(network, batch.pixels, told, sigma[batch.part], noise[batch.part])
             run.backward(loss)
             total += loss.detach() / config.accumulate
         run.update("network")
@@ -122,17 +148,20 @@ def train(config: DiffusionConfig) -> Run:
 
     if config.export and not config.dry_run and run.main and run.step > 0:
         export(
-            run, "network", family="diffusion", net=net, sample=sample, title="Diffusion (EDM)",
-            controls=("label", "steps", "guidance", "towards"), labels=split.names, steps=config.sample_steps,
-            guidance=1.0, paper="arXiv:2006.11239, arXiv:2206.00364",
+            run, "network", family="diffusion", net=net, sample=sample, inner=inner, old=old,
+            title="Diffusion (EDM)" if inner is None else "Latent diffusion",
+            controls=("steps", "guidance", "towards", "source", "region"), steps=config.sample_steps,
+            guidance=config.guidance,
+            paper="arXiv:2006.11239, arXiv:2206.00364" + (", arXiv:2112.10752" if inner else ""),
         )  # fmt: skip
     return run
 
 
-def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
+def samplers(run: Run, validation: Split, denoising_loss: Any) -> tuple[Any, Any]:
     """Fixed-seed pictures of the averaged network, and its denoising loss on the validation split."""
     mean: Any = run.averages["network"]
     config: Any = run.config
+    split = run.split
 
     @torch.no_grad()
     def pictures(number: int = 36) -> Tensor:
@@ -141,13 +170,11 @@ def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
         scheduler.set_timesteps(config.sample_steps)
         shape = (number, *split.images.shape[1:])
         pixels = torch.randn(shape, generator=random).to(run.device) * scheduler.init_noise_sigma
-        labels = split.labels[torch.randint(len(split.labels), (number,), generator=random).to(run.device)]
+        told = split.conditions[torch.randint(len(split.images), (number,), generator=random).to(run.device)]
         for level in scheduler.timesteps:
-            output = mean(scheduler.scale_model_input(pixels, level), level.to(run.device).expand(number), labels)
+            output = mean(scheduler.scale_model_input(pixels, level), level.to(run.device).expand(number), told)
             pixels = scheduler.step(output, level, pixels).prev_sample
-        return pixels.cpu()
-
-    validation = Split.load(config.data, "val", run.device, split.names)
+        return autoencoders.pictures(mean, pixels)
 
     @torch.no_grad()
     def loss() -> float:
@@ -162,7 +189,7 @@ def samplers(run: Run, split: Split, denoising_loss: Any) -> tuple[Any, Any]:
             part = slice(first, first + 64)
             index = torch.arange(count, device=run.device)[part]
             clean = validation.pixels(index)
-            value = denoising_loss(mean, clean, validation.labels[part], sigma[part], noise[part])
+            value = denoising_loss(mean, clean, validation.conditions[part], sigma[part], noise[part])
             losses.append(value * len(index) / count)
         return float(torch.stack(losses).sum())
 

@@ -35,8 +35,8 @@ class DCDiscriminator(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, pixels: Tensor, label: Tensor | None = None) -> Tensor:
-        """`(N, 1, size, size)` in [-1, 1] -> `(N,)` logits, positive for "real". Has no labels."""
+    def forward(self, pixels: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """`(N, 1, size, size)` in [-1, 1] -> `(N,)` logits, positive for "real". Takes conditions and ignores them."""
         return self.layers(pixels).flatten()
 
 
@@ -59,33 +59,41 @@ class ResBlock(nn.Module):
 
 
 class StyleDiscriminator(nn.Module):
-    """StyleGAN2's residual discriminator (arXiv:1912.04958) with a projection of the label (arXiv:1802.05637).
+    """StyleGAN2's residual discriminator (arXiv:1912.04958) with a projection of the conditions (arXiv:1802.05637).
 
     Args:
         channels: at 4x4, 8x8, ... up to `size / fold`, as in the generator.
         fold: pixels folded into channels at the entrance.
-        labels: number of labels; one more index stands for "no label". 0 = unconditional.
+        conditions: numbers a picture that say what it should show, all zero = nothing said. 0 = unconditional.
+        image_channels: of the picture.
         group: pictures over which the spread is shown to the network, so that it sees collapse.
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = (192, 192, 160, 96, 48), fold: int = 2, labels: int = 0, group: int = 4
+        self,
+        channels: tuple[int, ...] = (192, 192, 160, 96, 48),
+        fold: int = 2,
+        conditions: int = 0,
+        image_channels: int = 1,
+        group: int = 4,
     ) -> None:
         super().__init__()
         wide_to_low = tuple(reversed(channels))
         self.group = group
         self.fold = fold
-        self.from_image = ScaledConv(fold * fold, wide_to_low[0], 1 if fold == 1 else 3)
+        self.from_image = ScaledConv(image_channels * fold * fold, wide_to_low[0], 1 if fold == 1 else 3)
         self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairwise(wide_to_low))
         last = wide_to_low[-1]
         self.mix = ScaledConv(last + 1, last, 3)
         self.dense = ScaledLinear(last * 16, last)
         self.out = ScaledLinear(last, 1)
-        self.embedding = nn.Embedding(labels + 1, last) if labels else None
+        self.projection = nn.Linear(conditions, last, bias=False) if conditions else None
+        if self.projection is not None:
+            nn.init.normal_(self.projection.weight)  # the scale of the features it is multiplied with
         self.checkpointing = False
 
-    def forward(self, pixels: Tensor, label: Tensor | None = None) -> Tensor:
-        """`(N, 1, size, size)` in [-1, 1], `(N,)` -> `(N,)` logits, positive for "real"."""
+    def forward(self, pixels: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """`(N, image_channels, size, size)`, about [-1, 1], `(N, K)` -> `(N,)` logits, positive for "real"."""
         x = F.leaky_relu(self.from_image(F.pixel_unshuffle(pixels, self.fold)), 0.2) * GAIN
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
@@ -96,8 +104,8 @@ class StyleDiscriminator(nn.Module):
         x = F.leaky_relu(self.mix(x), 0.2) * GAIN
         x = F.leaky_relu(self.dense(x.flatten(1)), 0.2) * GAIN
         logit = self.out(x).squeeze(1)
-        if self.embedding is not None and label is not None:
-            logit = logit + (x * self.embedding(label)).sum(dim=1) / math.sqrt(x.shape[1])
+        if self.projection is not None and conditions is not None:
+            logit = logit + (x * self.projection(conditions)).sum(dim=1) / math.sqrt(x.shape[1])
         return logit
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -107,3 +115,24 @@ class StyleDiscriminator(nn.Module):
         spread = x.view(count // group, group, channels, height, width).float()
         spread = (spread.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
         return spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width).to(x.dtype)
+
+
+class PatchDiscriminator(nn.Module):
+    """Judges overlapping patches instead of whole pictures (Isola 2017, arXiv:1611.07004), with group normalisation.
+
+    Args:
+        width: channels after the first convolution.
+    """
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4, width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(width // 4, 2 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 2 * width, 3, 1, 1), nn.GroupNorm(width // 4, 2 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H/8, W/8)` scores, positive for "real"."""
+        return self.layers(pixels)

@@ -12,24 +12,30 @@ from torch import Tensor
 
 from medgen import data, provenance, weights
 from medgen.atomic import write_bytes, write_json
+from medgen.autoencoder import FACTOR
 from medgen.card import ModelCard
+from medgen.conditions import HEALTHY, Conditions, cohorts_of
 from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
+from train import warm
+from train.autoencoders import Trained
 from train.pictures import grid
 from train.run import Run, hardware
 
 LIMITS = (
-    "Research and teaching only, not for clinical use. Learned from one data set: a picture is no evidence of what a "
+    "Research and teaching only, not for clinical use. Learned from {sets}: a picture is no evidence of what a "
     "disease looks like, and what the model draws, it may have invented or memorised."
 )
 
 
 def export(
     run: Run, module: str, *, family: str, net: dict[str, Any], sample: Callable[[], Tensor], title: str,
-    controls: tuple[str, ...], labels: tuple[str, ...], paper: str, steps: int | None = None,
-    guidance: float | None = None,
+    paper: str, controls: tuple[str, ...] = (), steps: int | None = None, guidance: float | None = None,
+    inner: Trained | None = None, old: ModelCard | None = None,
 ) -> ModelCard:  # fmt: skip
     """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
+
+    What the model may be asked is what `net["conditions"]` says it was told while training, and `controls`.
 
     The folder is made whole beside the run and then takes the place of the old one, reports included: those are about
     other weights.
@@ -41,39 +47,64 @@ def export(
     prefix = module + "/"
     state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     run.averages[module].load_state_dict(state)
-    source = data.DATASETS[config.data]
-    shape = tuple(run.split.images.shape[1:])
+    sources = [data.DATASETS[name] for name in config.data]
+    # also those behind the autoencoder and the model that the run started from
+    behind = [*config.data, *warm.data_of(old), *([] if inner is None else inner.facts.get("data", ()))]
+    heritage = [data.DATASETS[name] for name in dict.fromkeys(behind) if name in data.DATASETS]
+    told = Conditions(net.get("conditions", ()))
+    channels, height, width = run.split.images.shape[1:]
+    shape = (channels, height, width) if inner is None else (1, height * FACTOR, width * FACTOR)
     card = ModelCard(
-        name=config.name, family=family, title=title, modality=source.modality, unit="au", window=(0.0, 255.0),
-        shape=shape, net=net, weights=weights.save(state, folder), controls=controls, labels=labels, steps=steps,
-        guidance=guidance, data=config.data, paper=paper, limits=LIMITS,
-        licence="MIT (weights); data " + source.licence,
+        name=config.name, family=family, title=title, modality=sources[0].modality, unit="au", window=(0.0, 255.0),
+        shape=shape, net=net, weights=weights.save(state, folder), controls=(*answers(told), *controls),
+        labels=told.labels, steps=steps,
+        guidance=guidance, data="+".join(config.data), paper=paper,
+        limits=LIMITS.format(sets="one data set" if len(sources) == 1 else f"{len(sources)} data sets"),
+        licence="MIT (weights); data " + "; ".join(dict.fromkeys(source.licence for source in heritage)),
         trained={
-            "images_seen": run.seen,
+            "images_seen": run.seen + warm.before(old, "images_seen"),
             "images": len(run.split.images),
             "epochs": round(run.seen / len(run.split.images), 1),
             "updates": run.step,
-            "seconds": round(run.seconds),
+            "seconds": round(run.seconds) + warm.before(old, "seconds"),
             "hardware": hardware(run.device),
             "precision": config.precision,
+            **warm.facts(old),
             "parameters": sum(p.numel() for p in run.modules[module].parameters()),
             **chosen,
             "commit": provenance.commit(),
-            "citation": source.citation,
+            "citation": " + ".join(dict.fromkeys(source.citation for source in heritage)),
+            "labels": run.split.counts,
+            **({} if inner is None else {"autoencoder": inner.facts}),
         },
     )  # fmt: skip
     card.save(folder)
-    # not the folder of the run: a path of this machine
-    write_json(folder / "config.json", asdict(replace(config, out="", resume=False)))
+    # not the folders of the runs: paths of this machine
+    public = replace(config, out="", resume=False)
+    if inner is not None:
+        public = replace(public, autoencoder=inner.facts["name"])
+    write_json(folder / "config.json", asdict(public))
     write_bytes(folder / "samples.png", grid(sample(), columns=6))
     _curves(run, folder / "log.jsonl")
     if (run.folder / "training.gif").exists():
         shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
-    _take_place(folder, checkpoints_dir() / config.name)
+    take_place(folder, checkpoints_dir() / config.name)
     return card
 
 
-def _take_place(new: Path, old: Path) -> None:
+def answers(told: Conditions) -> tuple[str, ...]:
+    """Names of the `Request` fields that fill the columns of `told`.
+
+    Severity is one of them where a healthy word and a disease of the same data set are there.
+    """
+    diseases, healthy = set(told.labels) - set(HEALTHY), set(told.labels) & set(HEALTHY)
+    graded = any(cohorts_of(ill) & cohorts_of(well) for ill in diseases for well in healthy)
+    kinds = {column.partition("=")[0] for column in told.columns}
+    fields = [name for name in ("label", "age", "sex", "view", "cohort") if name in kinds]
+    return (*fields[:1], "severity", *fields[1:]) if graded else tuple(fields)
+
+
+def take_place(new: Path, old: Path) -> None:
     """Moves folder `new` to `old`; what was there is gone only after that.
 
     Raises:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from medgen.errors import MedgenError
 from medgen.gan import build
-from train import memory
+from train import autoencoders, memory, warm
 from train.augment import adapt, augment, draws
-from train.config import Config, option, parse
-from train.data import Split
+from train.config import ConditionalConfig, option, parse
+from train.data import Batch, Split, hidden
 from train.discriminators import DCDiscriminator, StyleDiscriminator
 from train.export import export
 from train.launch import start
@@ -27,7 +27,7 @@ from train.validate import sliced_wasserstein
 
 
 @dataclass(frozen=True)
-class GanConfig(Config):
+class GanConfig(ConditionalConfig):
     """Options of a GAN."""
 
     architecture: str = option("stylegan2", "stylegan2 or dcgan")
@@ -38,8 +38,8 @@ class GanConfig(Config):
     latent: int = option(192, "length of the latent vector")
     r1: float = option(0.5, "weight of the gradient penalty on real pictures; 0 = none")
     r1_every: int = option(16, "updates between gradient penalties")
+    alone: int = option(0, "images that the discriminator learns before the generator does; for --init")
     ada: bool = option(True, "adaptive augmentation of what the discriminator sees")
-    label_dropout: float = option(0.1, "fraction of pictures trained without their label")
 
     def validated(self) -> None:
         """As every run, and a penalty every update or more rarely."""
@@ -48,19 +48,23 @@ class GanConfig(Config):
 
 
 STYLE = {"architecture": "stylegan2", "rate": 2e-3, "warmup": 0, "schedule": "constant"}
+# 128 px; for 256 px add --size 32 --fold 2
+LATENT = {**STYLE, "size": 16, "fold": 1, "channels": (192, 192, 160)}
 PRESETS: dict[str, dict[str, Any]] = {
-    "laptop": {**STYLE, "batch": 16, "images": 200_000, "precision": "bf16"},
+    "laptop": {**STYLE, "batch": 16, "images": 200_000, "precision": "auto"},
+    "latent": {**LATENT, "batch": 32, "images": 300_000, "precision": "auto"},
+    "latent-gpu": {**LATENT, "batch": 64, "images": 4_000_000, "precision": "bf16", "ema": 20_000},
     "gpu": {**STYLE, "batch": 64, "images": 4_000_000, "precision": "bf16", "ema": 20_000},
     "gpus": {**STYLE, "batch": 32, "images": 8_000_000, "precision": "bf16", "ema": 20_000},
     # as in the paper: no penalty, no augmentation, no averaging (it blurs a generator that changes this fast)
     "dcgan": {
         "architecture": "dcgan", "rate": 2e-4, "warmup": 0, "schedule": "constant", "batch": 32, "images": 150_000,
-        "precision": "bf16", "r1": 0.0, "ada": False, "latent": 128, "ema": 0,
+        "precision": "auto", "r1": 0.0, "ada": False, "latent": 128, "ema": 0,
     },
 }  # fmt: skip
 
 
-def networks(config: GanConfig, labels: int) -> tuple[dict[str, Any], nn.Module]:
+def networks(config: GanConfig, split: Split) -> tuple[dict[str, Any], nn.Module]:
     """What rebuilds the generator, and the discriminator to it."""
     if config.architecture == "dcgan":
         if config.checkpointing:
@@ -73,36 +77,43 @@ def networks(config: GanConfig, labels: int) -> tuple[dict[str, Any], nn.Module]
     if config.size != reached:
         raise MedgenError(f"The --channels and --fold given make pictures of {reached} px, not {config.size}.")
     net = {"architecture": "stylegan2", "channels": list(config.channels), "fold": config.fold}
-    net |= {"latent": config.latent, "labels": labels}
-    discriminator = StyleDiscriminator(config.channels, config.fold, labels)
+    image_channels = split.images.shape[1]
+    net |= {"latent": config.latent, "conditions": list(split.columns), "image_channels": image_channels}
+    discriminator = StyleDiscriminator(config.channels, config.fold, len(split.columns), image_channels)
     discriminator.checkpointing = config.checkpointing
     return net, discriminator
 
 
 def train(config: GanConfig) -> Run:
     """One whole run."""
-    run = Run(config)
+    inner = autoencoders.chosen(config)
+    run = Run(config, autoencoders.split(config, "train", inner, None))
     split, update, where = run.split, run.order.update, run.device
     split.expect(config.size)
-    net, discriminator = networks(config, len(split.names))
+    net, discriminator = networks(config, split)
+    net |= {} if inner is None else {"autoencoder": inner.net}
     generator = build(net)
+    autoencoders.plant(generator, inner)
+    old = warm.ancestor(run, "gan")
+    warm.start_from(generator, old, split.columns, run)
     if config.architecture == "stylegan2":
         generator.checkpointing = config.checkpointing
     betas = (0.5, 0.999) if config.architecture == "dcgan" else (0.0, 0.99)
-    run.track("generator", generator, torch.optim.Adam(generator.parameters(), betas=betas), average=True)
+    run.track("generator", generator, torch.optim.Adam(autoencoders.trainable(generator), betas=betas), average=True)
     run.track("discriminator", discriminator, torch.optim.Adam(discriminator.parameters(), betas=betas))
     run.extra["p"] = p = torch.zeros((), device=where)
 
     def latents(step: int, stream: str) -> Tensor:
         return torch.randn(update, config.latent, generator=run.random(step, stream), device=where)
 
-    def hidden(labels: Tensor, step: int, part: slice) -> Tensor:
-        """Labels, some replaced by the index that means "none"."""
-        drop = torch.rand(update, generator=run.random(step, "labels"), device=where)[part] < config.label_dropout
-        return torch.where(drop, torch.full_like(labels, len(split.names)), labels)
+    def shown(batch: Batch, step: int) -> Tensor:
+        """The conditions that both networks see, the same in both halves of an update."""
+        groups = split.attributes
+        u = torch.rand(update, 1 + len(groups), generator=run.random(step, "conditions"), device=where)[batch.part]
+        return hidden(batch.conditions, groups, u, config.label_dropout, config.attribute_dropout)
 
     def seen_by_discriminator(pixels: Tensor, u: Tensor) -> Tensor:
-        return augment(pixels, p, u) if config.ada else pixels
+        return augment(pixels, p, u, colour=inner is None) if config.ada else pixels
 
     sample, validate = samplers(run, generator, split)
     for step in run.steps(sample, validate):
@@ -114,70 +125,71 @@ def train(config: GanConfig) -> Run:
         u = draws(2 * update, run.random(step, "augmentation"), where)
         penalised = config.r1 > 0 and step % config.r1_every == 0
         for batch in run.batches(step):
-            labels = hidden(batch.labels, step, batch.part)
+            told = shown(batch, step)
             with torch.no_grad(), run.accelerator.autocast():
-                fake = generator(z[batch.part], labels).float()
+                fake = generator(z[batch.part], told).float()
             with run.accelerator.autocast():
-                real_logits = discriminator(seen_by_discriminator(batch.pixels, u[:update][batch.part]), labels).float()
-                fake_logits = discriminator(seen_by_discriminator(fake, u[update:][batch.part]), labels).float()
+                real_logits = discriminator(seen_by_discriminator(batch.pixels, u[:update][batch.part]), told).float()
+                fake_logits = discriminator(seen_by_discriminator(fake, u[update:][batch.part]), told).float()
             loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
             run.backward(loss)
             if penalised:
-                run.backward(gradient_penalty(discriminator, batch.pixels, labels) * (config.r1 / 2 * config.r1_every))
+                run.backward(gradient_penalty(discriminator, batch.pixels, told) * (config.r1 / 2 * config.r1_every))
             logs["discriminator"] = logs.get("discriminator", 0) + loss.detach() / config.accumulate
             logs["sign"] = logs.get("sign", 0) + real_logits.detach().sign().mean() / config.accumulate
         run.update("discriminator")
         if config.ada:
             p.copy_(adapt(p, run.accelerator.reduce(logs["sign"].clone(), reduction="mean"), update))
 
+        if run.seen < config.alone:
+            run.log(**logs, generator=torch.zeros((), device=where), p=p.clone())
+            continue
+
         # the generator learns to pass for real
         discriminator.requires_grad_(False)
         z = latents(step, "z of the generator's pass")
         u = draws(update, run.random(step, "augmentation of the generator's pass"), where)
         for batch in run.batches(step):
-            labels = hidden(batch.labels, step, batch.part)
+            told = shown(batch, step)
             with run.accelerator.autocast():
-                fake = generator(z[batch.part], labels)
-                loss = F.softplus(-discriminator(seen_by_discriminator(fake, u[batch.part]), labels).float()).mean()
+                fake = generator(z[batch.part], told)
+                loss = F.softplus(-discriminator(seen_by_discriminator(fake, u[batch.part]), told).float()).mean()
             run.backward(loss)
             logs["generator"] = logs.get("generator", 0) + loss.detach() / config.accumulate
         run.update("generator")
         run.log(**logs, p=p.clone())
 
     if config.export and not config.dry_run and run.main and run.step > 0:
-        labelled = config.architecture == "stylegan2"
         export(
             run, "generator", family="gan", net=net, sample=sample,
-            title="DCGAN" if config.architecture == "dcgan" else "StyleGAN2",
-            controls=("label", "towards") if labelled else ("towards",),
-            labels=split.names if labelled else (),
+            title=("Latent " if inner else "") + {"dcgan": "DCGAN", "stylegan2": "StyleGAN2"}[config.architecture],
+            controls=("towards",), inner=inner, old=old,
             paper="arXiv:1511.06434" if config.architecture == "dcgan" else "arXiv:1912.04958, arXiv:2006.06676",
         )  # fmt: skip
     return run
 
 
-def gradient_penalty(discriminator: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
+def gradient_penalty(discriminator: nn.Module, pixels: Tensor, told: Tensor) -> Tensor:
     """R1: squared gradient of the real logits by their pixels (Mescheder 2018, arXiv:1801.04406), in float32."""
     pixels = pixels.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(pixels, labels).sum(), pixels, create_graph=True)
+    (gradient,) = torch.autograd.grad(discriminator(pixels, told).sum(), pixels, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
 def samplers(run: Run, generator: nn.Module, split: Split) -> tuple[Any, Any]:
     """Fixed-seed pictures of the averaged generator, and its distance to the validation split."""
     mean = run.averages["generator"]
-    count = len(split.names)
 
     @torch.no_grad()
     def pictures(number: int, seed: int) -> Tensor:
         random = torch.Generator("cpu").manual_seed(seed)
         z = torch.randn(number, generator.latent, generator=random).to(run.device)
-        # labels in the proportions of the train split
-        labels = split.labels[torch.randint(len(split.labels), (number,), generator=random).to(run.device)]
-        assert labels.max() < count
-        return torch.cat([mean(z[i : i + 32], labels[i : i + 32]).float().cpu() for i in range(0, number, 32)])
+        # conditions in the proportions of the train split
+        told = split.conditions[torch.randint(len(split.images), (number,), generator=random).to(run.device)]
+        made = torch.cat([mean(z[i : i + 32], told[i : i + 32]).float() for i in range(0, number, 32)])
+        return autoencoders.pictures(mean, made)
 
-    validation = Split.load(run.config.data, "val", torch.device("cpu"), split.names)
+    validation = Split.load(run.config.data, "val", split.columns)
 
     def distance() -> float:
         real = validation.pixels(torch.arange(len(validation.images)))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from train.run import Run
 
 
+STATE = "state.pt"
+
+
 def save(run: Run, path: Path) -> None:
     """Writes all that `restore` needs: a SIGKILL at any moment leaves the old state or the new one."""
     scaler = run.accelerator.scaler
