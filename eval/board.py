@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from eval import report
+from eval.control import Control, control
+from eval.control_tables import tables
 from eval.export import KINDS, display, export
 from eval.report import METRICS
+from eval.rows import report_rows
 from medgen import registry
-from medgen.card import ModelCard
 from medgen.errors import MedgenError
 
-__all__ = ["FLOOR", "METRICS", "NOT_MEASURED", "Group", "display", "export", "groups", "rows", "sort_choices", "table"]
+__all__ = [
+    "FLOOR",
+    "METRICS",
+    "NOT_MEASURED",
+    "Control",
+    "Group",
+    "classes",
+    "control",
+    "display",
+    "export",
+    "groups",
+    "rows",
+    "sort_choices",
+    "table",
+    "tables",
+]
 
 FLOOR = "real"
 """The family of the floor row: real train images measured in place of generated ones."""
 
 _TEXT = ("model", "title", "family", "protocol", "data", "split", "extractor", "real_images", "created", "commit")
-_PROVENANCE = ("weights", "versions", "hardware", "licence", "problem")
+_PROVENANCE = ("weights", "versions", "hardware", "licence", "problem", "report")
 _NUMBERS = ("n_real", "n_fake", "n_subjects", "k", "seconds", "seconds_per_image", "params", "images_seen")
 _LOWER_IS_BETTER = {"seconds", "seconds_per_image", "params"}
 
@@ -64,15 +79,8 @@ def rows() -> pd.DataFrame:
         Columns: text (`model`, `title`, `family`, `protocol`, ..., `problem`; "" = missing) and float64
         (`fid`, `fid_low`, `fid_high`, `fid_floor`, `kid`, ..., `n_real`, `seconds`, ...; NaN = missing).
     """
-    found = []
-    folders = {path.parent for name in ("card.json", "report*.json") for path in _glob(name)}
-    for folder in sorted(folders):
-        card, problem = _card(folder / "card.json")
-        base = {"model": folder.name, "problem": problem, **_from_card(card)}
-        paths = sorted(folder.glob("report*.json"))
-        found += [{**base, **_from_report(path, card, problem)} for path in paths] or [base]
     columns = [*_TEXT, *_metric_columns(), *_NUMBERS, *_PROVENANCE]
-    frame = pd.DataFrame(found, columns=columns)
+    frame = pd.DataFrame(report_rows(), columns=columns)
     frame = pd.concat([frame, pd.DataFrame(_floors(frame), columns=columns)]) if len(frame) else frame
     numeric = [*_metric_columns(), *_NUMBERS]
     text = [name for name in columns if name not in numeric]
@@ -81,70 +89,8 @@ def rows() -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _glob(name: str) -> list[Path]:
-    return list(registry.checkpoints_dir().glob(f"*/{name}"))
-
-
 def _metric_columns() -> list[str]:
     return [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_floor")]
-
-
-def _card(path: Path) -> tuple[ModelCard | None, str]:
-    """The card, or why there is none."""
-    if not path.is_file():
-        return None, f"{path.parent.name} has a report but no card.json."
-    try:
-        return ModelCard.read(path), ""
-    except MedgenError as error:
-        return None, str(error)
-
-
-def _from_card(card: ModelCard | None) -> dict[str, Any]:
-    if card is None:
-        return {}
-    trained = card.trained
-    return {
-        "title": card.title,
-        "family": card.family,
-        "data": card.data or "",
-        "params": report.number(trained.get("parameters")),
-        "images_seen": report.number(trained.get("images_seen")),
-        "hardware": str(trained.get("hardware") or ""),
-        "licence": card.licence,
-    }
-
-
-def _from_report(path: Path, card: ModelCard | None, problem: str) -> dict[str, Any]:
-    """The columns of one report; only `problem` where the report cannot be believed."""
-    try:
-        values = report.read(path)
-    except MedgenError as error:
-        return {"problem": str(error)}
-    if card is not None and values.get("weights", {}) != card.weights:
-        where = f"{path.parent.name}/{path.name}"
-        return {"problem": f"{where} was made with other weights than the card names; run eval.run again."}
-    extractor = values["extractor"]
-    weights = values.get("weights") or {}
-    found: dict[str, Any] = {name: values[name] for name in ("protocol", "data", "split", "n_real", "n_fake", "k")}
-    for name in METRICS:
-        entry = values["metrics"].get(name, {})
-        for key, end in (("value", ""), ("low", "_low"), ("high", "_high"), ("floor", "_floor")):
-            found[name + end] = report.number(entry.get(key))
-    seconds = values.get("seconds")
-    sampling = seconds.get("sampling") if isinstance(seconds, dict) else None
-    versions = values.get("versions")
-    return found | {
-        "extractor": f"{extractor['name']} ({extractor['sha256'][:8]})",
-        "real_images": values["real_sha256"][:12],
-        "n_subjects": report.number(values.get("n_subjects")),
-        "seconds": report.number(sampling),
-        "seconds_per_image": report.number(values.get("seconds_per_image")),
-        "created": str(values.get("created") or ""),
-        "commit": str(values.get("commit") or ""),
-        "weights": " ".join(f"{file}:{str(sha)[:12]}" for file, sha in sorted(weights.items())),
-        "versions": json.dumps(versions, sort_keys=True) if isinstance(versions, dict) else "",
-        "problem": problem,
-    }
 
 
 def _floors(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -208,7 +154,9 @@ def table(frame: pd.DataFrame, group: Group | None = None, sort_by: str = "fid",
     group = group or next(iter(groups(frame)), NOT_MEASURED)
     measured = set(frame.loc[frame["n_real"].notna(), "model"])
     waiting = frame["n_real"].isna() & ((frame["problem"] != "") | ~frame["model"].isin(measured))
-    here = frame["data"].isin(["", group.data]) | (group == NOT_MEASURED) | (frame["problem"] != "")
+    # a model of several data sets, "a+b", has a place in the tables of each
+    own = frame["data"].map(lambda names: names == "" or group.data in names.split("+")).astype(bool)
+    here = own | (group == NOT_MEASURED) | (frame["problem"] != "")
     shown = frame[_in_group(frame, group) | (waiting & here)]
     words = shown["model"] + " " + shown["title"] + " " + shown["family"]
     is_floor = shown["family"] == FLOOR
@@ -219,6 +167,30 @@ def table(frame: pd.DataFrame, group: Group | None = None, sort_by: str = "fid",
     shown = shown[[name for name in shown.columns if not name.endswith("_floor")]].reset_index(drop=True)
     digits = {name + end: shown_as.digits for name, shown_as in METRICS.items() for end in ("", "_low", "_high")}
     return shown.round({**digits, "seconds": 1, "seconds_per_image": 4})
+
+
+def classes(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
+    """The numbers of `group` label by label, one row a model and label, label by label; no rows where none has any.
+
+    Args:
+        frame: from `rows()`.
+        group: from `groups(frame)`.
+
+    Returns:
+        Columns `label`, `model`, `title`, `family`, and float64 `n_real`, `n_fake` and the metrics; NaN = missing.
+    """
+    found = []
+    for row in frame[_in_group(frame, group) & (frame["report"] != "")].to_dict("records"):
+        try:
+            values = report.read(registry.checkpoints_dir() / row["model"] / row["report"])
+        except MedgenError:  # replaced since `frame` was made; the next `rows()` says what is wrong with it
+            continue
+        named = {name: row[name] for name in ("model", "title", "family")}
+        for label, entry in values.get("per_class", {}).items():
+            numbers = {name: report.number(entry.get(name)) for name in ("n_real", "n_fake", *METRICS)}
+            found.append({"label": label, **named, **numbers})
+    columns = ["label", "model", "title", "family", "n_real", "n_fake", *METRICS]
+    return pd.DataFrame(found, columns=columns).sort_values(["label", "model"]).reset_index(drop=True)
 
 
 def _lower_is_better(name: str) -> bool:

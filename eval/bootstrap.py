@@ -88,13 +88,20 @@ def mean_interval(
         return (bound, 1.0) if values[0] == 1.0 else (0.0, 1.0 - bound)
     sums = np.array([values[rows].sum() for rows in patients])
     counts = np.array([len(rows) for rows in patients])
-    rng = np.random.default_rng(seed)
-    means = np.empty(repeats)
-    for i in range(repeats):
-        drawn = rng.integers(len(patients), size=len(patients))
-        means[i] = sums[drawn].sum() / counts[drawn].sum()
+    drawn = np.random.default_rng(seed).integers(len(patients), size=(repeats, len(patients)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def mean_entry(values: np.ndarray, subjects: Sequence[str] | None = None) -> dict[str, float | None]:
+    """`value`, `low` and `high` of the mean of one number an image, as a file holds them; None = no such number.
+
+    With the same patients every call draws the same resamples, so that the entry of a difference between two columns
+    is the paired bootstrap.
+    """
+    low, high = mean_interval(np.asarray(values, np.float64), subjects=subjects) or (None, None)
+    return {"value": float(np.mean(values)), "low": low, "high": high}
 
 
 def _members(subjects: Sequence[str] | None, n: int) -> list[np.ndarray]:

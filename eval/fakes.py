@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from medgen.errors import MedgenError
 from medgen.generator import Generator, Request
 from medgen.image import ImageSet, concatenate
 
+PLAIN = Request(seeds=())
+"""Nothing but the card's defaults."""
 _BATCH = 32
 
 
@@ -31,48 +33,82 @@ class Fakes:
     origin: dict[str, Any]
 
 
-def sample(model: Generator, seeds: Sequence[int], labels: Sequence[str | None], *, progress: bool = False) -> ImageSet:
-    """One image a seed, in the order of `seeds`, each with its label.
+def batches(
+    model: Generator,
+    seeds: Sequence[int],
+    labels: Sequence[str | None],
+    like: Request = PLAIN,
+    *,
+    sources: ImageSet | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[list[int], ImageSet]]:
+    """One image a seed, a batch at a time, so that nobody has to hold them all.
 
     Args:
         model: any generator.
         seeds: N seeds.
         labels: N labels; None = the model takes none.
+        like: what else to ask, as steps, guidance and severity; its seeds, label and source do not count.
+        sources: N pictures, one a seed, for a model that changes pictures.
         progress: a bar on stderr.
+
+    Yields:
+        Places in `seeds`, and their images in that order.
     """
-    parts, places = [], []
     with tqdm(total=len(seeds), desc=model.card.name, unit="img", disable=not progress, leave=False) as bar:
-        # a request has one label, so images are made label by label and put back in the order of their seeds
+        # a request has one label, so images are made label by label
         for label in sorted(set(labels), key=str):
             rows = [i for i, own in enumerate(labels) if own == label]
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start : start + _BATCH]
-                made = model.sample(Request(seeds=tuple(seeds[i] for i in batch), label=label))
-                parts.append(replace(made, labels=None if label is None else (label,) * len(batch)))
-                places += batch
+                source = None if sources is None else sources.take(batch)
+                made = model.sample(replace(like, seeds=tuple(seeds[i] for i in batch), label=label, source=source))
+                yield batch, replace(made, labels=None if label is None else (label,) * len(batch))
                 bar.update(len(batch))
-    return concatenate(parts).take(np.argsort(places))
 
 
-def fakes_of(name: str, n: int, proportions: dict[str, float], *, progress: bool = False) -> Fakes:
+def sample(
+    model: Generator,
+    seeds: Sequence[int],
+    labels: Sequence[str | None],
+    like: Request = PLAIN,
+    *,
+    sources: ImageSet | None = None,
+    progress: bool = False,
+) -> ImageSet:
+    """One image a seed, in the order of `seeds`, each with its label; arguments as for `batches`."""
+    places, parts = zip(*batches(model, seeds, labels, like, sources=sources, progress=progress), strict=True)
+    return concatenate(parts).take(np.argsort([place for rows in places for place in rows]))
+
+
+def fakes_of(
+    name: str, n: int, proportions: dict[str, float], like: Request = PLAIN, *, progress: bool = False
+) -> Fakes:
     """Images of the model called `name` with the seeds 0 to n - 1.
 
+    Args:
+        name: of a model.
+        n: how many.
+        proportions: share of each label.
+        like: what else to ask: steps and guidance, where not the card's.
+        progress: a bar on stderr.
+
     Raises:
-        MedgenError: no such model, or it is broken.
+        MedgenError: no such model, it is broken, or it takes no such control.
     """
     model = registry.load(name)
     seeds = tuple(range(n))
     labels = labels_for(model.card, seeds, proportions)
     start = time.perf_counter()
-    images = sample(model, seeds, labels, progress=progress)
+    images = sample(model, seeds, labels, like, progress=progress)
     seconds = time.perf_counter() - start
     counts = {str(label): labels.count(label) for label in sorted(set(labels), key=str)}
     origin = {
         "model": name,
         "seeds": {"first": 0, "last": n - 1},
         "labels": None if set(labels) == {None} else counts,
-        "steps": model.card.steps,
-        "guidance": model.card.guidance,
+        "steps": model.card.steps if like.steps is None else like.steps,
+        "guidance": model.card.guidance if like.guidance is None else like.guidance,
         "weights": model.card.weights,
     }
     return Fakes(images, seconds, origin)

@@ -11,6 +11,7 @@ from eval import metrics
 from eval.bootstrap import half_sample_interval, mean_interval
 from eval.features import Extractor, features, histograms
 from eval.report import METRICS
+from medgen.auc import truth_table
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
 
@@ -25,7 +26,7 @@ class Measured:
         features: `(N, D)` float32 in the space of the extractor.
         histograms: `(N, 256)` shares of grey levels.
         subjects: N patient ids; None for generated images.
-        labels: N labels; None where nobody said.
+        labels: N labels or label sets "A|B"; None where nobody said.
     """
 
     features: np.ndarray
@@ -34,8 +35,8 @@ class Measured:
     labels: Sequence[str] | None
 
     def only(self, label: str) -> Measured:
-        """The images that carry `label`."""
-        rows = np.flatnonzero(np.asarray(self.labels) == label)
+        """The images that carry `label`, alone or among others."""
+        rows = np.flatnonzero(truth_table(self.labels or (), [label]).any(axis=1))
         subjects = None if self.subjects is None else [self.subjects[i] for i in rows.tolist()]
         return Measured(self.features[rows], self.histograms[rows], subjects, [label] * len(rows))
 
@@ -131,19 +132,20 @@ def _intervals(
 
 
 def by_label(*, real: Measured, fake: Measured, extractor: Extractor, k: int) -> dict[str, dict[str, float | int]]:
-    """The same metrics for each label that both sides carry, with its n; FID is left out, its bias grows as n falls.
+    """The same metrics for each label that both sides carry, with its n; an image with labels "A|B" counts for both.
 
-    Labels with k images or fewer on a side are left out.
+    Labels with k images or fewer on a side are left out. FID is biased upwards the more the fewer images a label has:
+    it is good for comparing models on one label with one n, and never for comparing labels.
     """
     if real.labels is None or fake.labels is None:
         return {}
+    words = [{word for label in side for word in label.split("|")} for side in (real.labels, fake.labels)]
     table: dict[str, dict[str, float | int]] = {}
-    for label in sorted(set(real.labels) & set(fake.labels)):
+    for label in sorted(words[0] & words[1]):
         left, right = real.only(label), fake.only(label)
         try:
             found = values(real=left, fake=right, extractor=extractor, k=k)
         except MedgenError:
             continue
-        found.pop("fid", None)
         table[label] = {"n_real": len(left.features), "n_fake": len(right.features), **found}
     return table

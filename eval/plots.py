@@ -1,4 +1,4 @@
-"""The board as a picture. plotly is imported only when one is drawn: the app must be on screen first."""
+"""The board as pictures. plotly is imported only when one is drawn: the app must be on screen first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from eval.export import display
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_FONT = {"family": "system-ui, sans-serif", "size": 16}
+# Okabe and Ito's colours, told apart by colour-blind readers too
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_PANEL_PX = 260
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "cross", "hexagon", "star-triangle-down")
 
 
@@ -49,7 +53,7 @@ def recall_precision(table: pd.DataFrame) -> Figure:
         coloraxis={"colorscale": "Viridis", "reversescale": True,
                    "colorbar": {"title": {"text": "FID ", "side": "top"}, "thickness": 14, "xpad": 4}},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
-        font={"family": "system-ui, sans-serif", "size": 16},
+        font=_FONT,
         margin={"l": 60, "r": 10, "t": 90, "b": 60},
         template="plotly_white",
         height=560,
@@ -96,6 +100,106 @@ def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured
             hoverinfo="text",
         )
     )
+
+
+def guidance_sweep(frame: pd.DataFrame) -> Figure | None:
+    """Precision and recall against guidance, with 95 % intervals: one line a model, two panels a comparable group.
+
+    Args:
+        frame: the field `guidance` of `control()`.
+
+    Returns:
+        None where nothing is measured.
+    """
+    measured = frame[frame["measured"].astype(bool)]
+    if measured.empty:
+        return None
+    panels = [(group, name) for group in sorted(set(measured["group"])) for name in ("precision", "recall")]
+    titles = [f"{name.capitalize()} ({group.split(',')[0]})" for group, name in panels]
+    figure = _panels(titles, "Guidance", "")
+    colours = _model_colours(measured)
+    for panel, (group, name) in enumerate(panels, start=1):
+        for model, own in measured[measured["group"] == group].groupby("model", sort=True):
+            # a guidance without this number leaves a gap in the line
+            _line(figure, panel, own, "guidance", name, model, colours[model])
+    figure.update_yaxes(range=[-0.03, 1.03])
+    return _with_one_entry_a_name(figure)
+
+
+def severity_curves(frame: pd.DataFrame) -> Figure | None:
+    """The classifier's probability of a disease against severity, with 95 % intervals over seeds; one panel a disease.
+
+    One line a model; dashed, what the border baseline says of the same pictures; dotted, the probability of the healthy
+    word, which falls where a disease is there, whichever the classifier takes it for.
+
+    Args:
+        frame: the field `severity` of `control()`.
+
+    Returns:
+        None where nothing is measured.
+    """
+    measured = frame[frame["measured"].astype(bool)]
+    if measured.empty:
+        return None
+    labels = sorted(set(measured["label"]))
+    figure = _panels(labels, "Severity", "Probability")
+    colours = _model_colours(measured)
+    for panel, label in enumerate(labels, start=1):
+        for model, own in measured[measured["label"] == label].groupby("model", sort=True):
+            _line(figure, panel, own, "severity", "probability", model, colours[model])
+            _line(figure, panel, own, "severity", "border", f"{model}, border only", colours[model], dash="dash")
+            _line(figure, panel, own, "severity", "healthy_word", f"{model}, healthy", colours[model], dash="dot")
+    figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_yaxes(range=[-0.03, 1.03])
+    return _with_one_entry_a_name(figure)
+
+
+def _panels(titles: list[str], x: str, y: str) -> Figure:
+    """Empty panels below each other, legible on a phone."""
+    from plotly.subplots import make_subplots
+
+    height = _PANEL_PX * len(titles) + 120
+    spacing = min(0.3, 80 / height)
+    figure = make_subplots(rows=len(titles), cols=1, subplot_titles=titles, vertical_spacing=spacing)
+    figure.update_xaxes(title_text=x, row=len(titles))
+    figure.update_yaxes(title_text=y)
+    figure.update_layout(
+        font=_FONT, template="plotly_white", height=height, margin={"l": 60, "r": 10, "t": 40, "b": 60},
+        legend={"orientation": "h", "y": -90 / height, "yanchor": "top"},
+    )  # fmt: skip
+    return figure
+
+
+def _model_colours(frame: pd.DataFrame) -> dict[str, str]:
+    return {model: _COLOURS[i % len(_COLOURS)] for i, model in enumerate(sorted(set(frame["model"])))}
+
+
+def _line(
+    figure: Figure, panel: int, own: pd.DataFrame, x: str, y: str, name: str, colour: str, dash: str = "solid"
+) -> None:
+    """One model in one panel: the column `y` with its error bars against the column `x`."""
+    from plotly.graph_objects import Scatter
+
+    own = own.sort_values(x)
+    figure.add_trace(
+        Scatter(
+            x=list(own[x]), y=[None if value != value else value for value in own[y]], error_y=_bars(own, y),
+            mode="lines+markers", name=name, legendgroup=name, line={"color": colour, "dash": dash},
+            marker={"size": 9},
+            hovertext=[f"{name}<br>{x} {at:g}: {y} {value:.3f}, n {n:.0f}"
+                       for at, value, n in zip(own[x], own[y], own["n"], strict=True)],
+            hoverinfo="text",
+        ),
+        row=panel, col=1,
+    )  # fmt: skip
+
+
+def _with_one_entry_a_name(figure: Figure) -> Figure:
+    seen: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.name not in seen
+        seen.add(trace.name)
+    return figure
 
 
 def _bars(part: pd.DataFrame, name: str) -> dict[str, object]:

@@ -32,7 +32,11 @@ class Protocol:
     k: int = NEAREST
 
 
-PROTOCOLS: dict[str, Protocol] = {"cxr-128": Protocol("cxr-128", "kermany_cxr_128")}
+PROTOCOLS: dict[str, Protocol] = {
+    "cxr-128": Protocol("cxr-128", "kermany_cxr_128"),
+    "cxr-256": Protocol("cxr-256", "kermany_cxr_256"),
+    "nih-128": Protocol("nih-128", "nih_cxr_128"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Sides:
     Args:
         real: the split that models are compared with; they have seen none of its patients.
         floor: as many real images of other patients (the train split): what a perfect model would score.
-        proportions: label -> share among all images of the train split, sorted by label.
+        proportions: label, or label set "A|B" -> share among all images of the train split, sorted.
         whole: whether `real` is the whole split.
     """
 
@@ -61,6 +65,21 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise MedgenError(f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]
+
+
+def protocols_of(card: ModelCard) -> tuple[Protocol, ...]:
+    """The protocols of the data `card` was trained on, its main one first; none for the untrained.
+
+    A model that offers no label of one of its data sets cannot be asked for pictures like those, nor be measured so.
+    """
+    names = (card.data or "").split("+")
+    offered = set(card.labels)
+    return tuple(
+        known
+        for name in names
+        for known in PROTOCOLS.values()
+        if known.data == name and (not offered or offered & set(data.DATASETS[name].labels))
+    )
 
 
 def sides(asked: Protocol, split: str, *, n_fake: int | None = None, limit: int | None = None) -> Sides:
@@ -108,25 +127,38 @@ def labels_for(card: ModelCard, seeds: tuple[int, ...], proportions: dict[str, f
     """The label each seed is sampled with: the train split's proportions, spread evenly over the seeds.
 
     Seed s takes the label whose share of [0, 1) holds the fraction of (s + 1) times the golden ratio. So the label
-    depends on the seed alone, and any run of consecutive seeds has nearly the right proportions.
+    depends on the seed alone, and any run of consecutive seeds has nearly the right proportions. Label sets are asked
+    whole, less the words the model does not know. Age, sex and view stay unsaid: the model has to draw them itself,
+    in the proportions of the label, as it has to for a user who does not name them.
 
     Returns:
-        One label a seed; all None for a model without labels.
+        One label a seed, "A|B" for a set; all None for a model without labels.
 
     Raises:
         MedgenError: the model knows none of the labels of the data.
     """
     if "label" not in card.controls:
         return [None] * len(seeds)
-    known = {label: share for label, share in proportions.items() if label in card.labels}
+    known: dict[str, float] = {}
+    for label, share in proportions.items():
+        if (asked := askable(label, card)) is not None:
+            known[asked] = known.get(asked, 0.0) + share
     if not known:
+        words = ", ".join(sorted({word for label in proportions for word in label.split("|")}))
         raise MedgenError(
             f"{card.name} knows the labels {', '.join(card.labels)}, none of which the data has "
-            f"({', '.join(proportions)}): choose a protocol of its data set."
+            f"({words}): choose a protocol of its data set."
         )
     upper = np.cumsum(list(known.values())) / sum(known.values())
     names = list(known)
     return [names[min(int(np.searchsorted(upper, _fraction(s), side="right")), len(names) - 1)] for s in seeds]
+
+
+def askable(label: str, card: ModelCard) -> str | None:
+    """What the model of `card` can be asked of the label set of a real image; None where that is nothing."""
+    words = [word for word in label.split("|") if word in card.labels]
+    one_at_a_time = "conditions" not in card.net
+    return None if not words or (one_at_a_time and len(words) > 1) else "|".join(words)
 
 
 def _fraction(seed: int) -> float:

@@ -44,14 +44,22 @@ _REQUIRED: dict[str, tuple[type, ...]] = {
 }
 
 
-def file_name(split: str, extractor: str, whole: bool, n_fake: int) -> str:
+def file_name(split: str, extractor: str, whole: bool, n_fake: int, second: str | None = None) -> str:
     """report.json for the full protocol on the test split with Inception; anything less has its own name.
 
     A quick look with `--limit` or without the wheel thus never replaces the numbers of a full run.
+
+    Args:
+        split: of the real images.
+        extractor: its name.
+        whole: whether all real images were used, and as many generated ones.
+        n_fake: generated images.
+        second: the protocol, where it is not the model's main one: a model of two data sets has a report for each.
     """
+    stem = "report" if second is None else f"report-{second}"
     if split == "test" and extractor == "inception-v3-2048" and whole:
-        return "report.json"
-    return f"report-{split}-{extractor}-{n_fake}.json"
+        return f"{stem}.json"
+    return f"{stem}-{split}-{extractor}-{n_fake}.json"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -60,35 +68,57 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         MedgenError: the file is truncated, lacks a key or holds something else where a number belongs.
     """
+    where, again = f"{path.parent.name}/{path.name}", "run eval.run for this model again"
+    values = read_object(path, again)
+    for key, types in _REQUIRED.items():
+        value = values.get(key)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise MedgenError(f"{where}: {key} is missing or of the wrong type; {again}.")
+    extractor = values["extractor"]
+    if not all(isinstance(extractor.get(key), str) for key in ("name", "sha256")):
+        raise MedgenError(f"{where}: the extractor needs a name and a sha256; {again}.")
+    for name, entry in values["metrics"].items():
+        known = isinstance(entry, dict) and all(
+            is_number_or_none(entry.get(key)) for key in ("value", "low", "high", "floor")
+        )
+        if not known:
+            raise MedgenError(f"{where}: the metric {name} does not hold numbers; {again}.")
+    classes = values.get("per_class", {})
+    if not isinstance(classes, dict):
+        raise MedgenError(f"{where}: per_class is of the wrong type; {again}.")
+    for label, entry in classes.items():
+        if not isinstance(entry, dict) or not all(is_number_or_none(value) for value in entry.values()):
+            raise MedgenError(f"{where}: per_class of {label} does not hold numbers; {again}.")
+    return values
+
+
+def read_object(path: Path, again: str) -> dict[str, Any]:
+    """The JSON object in `path`; NaN and Infinity, which are not JSON, are refused.
+
+    Args:
+        path: of the file.
+        again: what to do where it is broken, as a message says it.
+
+    Raises:
+        MedgenError: it cannot be read, or holds no object.
+    """
     where = f"{path.parent.name}/{path.name}"
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError) as error:
-        raise MedgenError(f"{where} cannot be read as JSON ({error}); run eval.run for this model again.") from error
+        raise MedgenError(f"{where} cannot be read as JSON ({error}); {again}.") from error
     if not isinstance(values, dict):
-        raise MedgenError(f"{where} must hold one JSON object; run eval.run for this model again.")
-    for key, types in _REQUIRED.items():
-        value = values.get(key)
-        if not isinstance(value, types) or isinstance(value, bool):
-            raise MedgenError(f"{where}: {key} is missing or of the wrong type; run eval.run for this model again.")
-    extractor = values["extractor"]
-    if not all(isinstance(extractor.get(key), str) for key in ("name", "sha256")):
-        raise MedgenError(f"{where}: the extractor needs a name and a sha256; run eval.run for this model again.")
-    for name, entry in values["metrics"].items():
-        known = isinstance(entry, dict) and all(
-            _is_number_or_none(entry.get(key)) for key in ("value", "low", "high", "floor")
-        )
-        if not known:
-            raise MedgenError(f"{where}: the metric {name} does not hold numbers; run eval.run for this model again.")
+        raise MedgenError(f"{where} must hold one JSON object; {again}.")
     return values
 
 
 def number(value: Any) -> float:
     """`value` as float, NaN where there is none: the board's word for "missing"."""
-    return float(value) if value is not None and _is_number_or_none(value) else math.nan
+    return float(value) if value is not None and is_number_or_none(value) else math.nan
 
 
-def _is_number_or_none(value: Any) -> bool:
+def is_number_or_none(value: Any) -> bool:
+    """Whether `value` is a finite number, or nothing."""
     return value is None or (
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value))
     )

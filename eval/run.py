@@ -20,10 +20,12 @@ from eval import measure, report
 from eval.bootstrap import LEVEL
 from eval.fakes import Fakes, fakes_from_folder, fakes_of, png_files
 from eval.features import EXTRACTORS, Extractor, content_hash
-from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, sides
+from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, protocols_of, sides
 from medgen import provenance, registry
 from medgen.atomic import write_json
+from medgen.card import ModelCard
 from medgen.errors import MedgenError, exit_code
+from medgen.generator import Request
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,36 @@ class Setting:
     repeats: int
 
 
-def prepare(options: argparse.Namespace, progress: bool) -> Setting:
+def prepare(
+    name: str,
+    split: str,
+    *,
+    n_fake: int | None = None,
+    limit: int | None = None,
+    extractor: str | None = None,
+    repeats: int = 200,
+    progress: bool = False,
+) -> Setting:
     """Reads the real images and their features, once for all models.
+
+    Args:
+        name: of the protocol.
+        split: "test" or "val".
+        n_fake: generated images to come, hence of the floor; None = as many as real ones.
+        limit: at most so many real images.
+        extractor: its name; None = Inception, or grey values where its weights are missing.
+        repeats: halves for an interval.
+        progress: a bar on stderr.
 
     Raises:
         MedgenError: unknown protocol, data not here, or an extractor that was asked for is missing.
     """
-    asked = protocol(options.protocol)
-    found = sides(asked, options.split, n_fake=_n_fake(options), limit=options.limit)
-    extractor = _extractor(options.extractor)
-    real = measure.reduced(found.real, extractor, progress=progress)
-    floor = measure.reduced(found.floor, extractor, progress=progress)
-    return Setting(asked, options.split, found, real, floor, extractor, options.repeats)
+    asked = protocol(name)
+    found = sides(asked, split, n_fake=n_fake, limit=limit)
+    space = _extractor(extractor)
+    real = measure.reduced(found.real, space, progress=progress)
+    floor = measure.reduced(found.floor, space, progress=progress)
+    return Setting(asked, split, found, real, floor, space, repeats)
 
 
 def _n_fake(options: argparse.Namespace) -> int | None:
@@ -145,20 +165,25 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, metavar="DIR", help="measure the PNG files of a folder instead")
     parser.add_argument("--protocol", required=True, metavar="P", help=" | ".join(PROTOCOLS))
     parser.add_argument("--split", choices=SPLITS, default="test", help="val for choosing models (default: test)")
-    parser.add_argument("--n", type=_positive, metavar="N", help="generated images (default: as many as real ones)")
-    parser.add_argument("--limit", type=_positive, metavar="M", help="at most M real and M generated: a quick look")
+    parser.add_argument("--n", type=positive, metavar="N", help="generated images (default: as many as real ones)")
+    parser.add_argument("--steps", type=positive, help="default: the card's; choose them on --split val")
+    parser.add_argument("--guidance", type=float, help="likewise")
+    parser.add_argument("--limit", type=positive, metavar="M", help="at most M real and M generated: a quick look")
     parser.add_argument("--extractor", choices=tuple(EXTRACTORS), help="default: inception-v3-2048 where installed")
-    parser.add_argument("--repeats", type=_positive, default=200, help="halves for an interval (default: 200)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.json in the model's folder")
+    parser.add_argument("--repeats", type=positive, default=200, help="halves for an interval (default: 200)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report*.json in the model's folder")
     options = parser.parse_args(argv)
     if bool(options.names) == (options.images is not None):
         parser.error("give the names of models, or --images DIR")
     if options.out is not None and len(options.names) > 1:
         parser.error("--out takes one model at a time")
+    if (options.steps, options.guidance) != (None, None) and (options.out is None or options.images is not None):
+        parser.error("--steps and --guidance are for models and need --out: a report is about what the card says")
     return options
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
@@ -167,22 +192,34 @@ def _positive(text: str) -> int:
 def _measure_all(options: argparse.Namespace, progress: bool) -> None:
     for name in options.names:  # a misspelt name should fail before minutes of work
         registry.load(name)
-    setting = prepare(options, progress)
     wanted = _n_fake(options)
+    setting = prepare(
+        options.protocol, options.split, n_fake=wanted, limit=options.limit, extractor=options.extractor,
+        repeats=options.repeats, progress=progress,
+    )  # fmt: skip
+    like = Request(seeds=(), steps=options.steps, guidance=options.guidance)
     n = len(setting.sides.real) if wanted is None else wanted
     for name in options.names or (None,):
         if name is None:
             fakes = fakes_from_folder(options.images, wanted, setting.sides.real)
         else:
-            fakes = fakes_of(name, n, setting.sides.proportions, progress=progress)
+            fakes = fakes_of(name, n, setting.sides.proportions, like, progress=progress)
         found = evaluate(setting, fakes, progress=progress)
         print(summary(found))
-        whole = setting.sides.whole and len(fakes.images) == len(setting.sides.real)
-        file = report.file_name(setting.split, setting.extractor.name, whole, len(fakes.images))
-        path = options.out or (None if name is None else registry.checkpoints_dir() / name / file)
+        path = options.out
+        if name is not None and path is None:
+            path = registry.checkpoints_dir() / name / _file(name, setting, found)
         if path is not None:
             write_json(path, found)
             print(f"written: {path.parent.name}/{path.name}\n")
+
+
+def _file(name: str, setting: Setting, found: dict[str, Any]) -> str:
+    """What the report of the model `name` is called."""
+    known = protocols_of(ModelCard.read(registry.checkpoints_dir() / name / "card.json"))
+    second = None if setting.asked in known[:1] or not known else setting.asked.name
+    whole = setting.sides.whole and found["n_fake"] == found["n_real"]
+    return report.file_name(setting.split, setting.extractor.name, whole, found["n_fake"], second)
 
 
 def main(argv: list[str] | None = None) -> int:
