@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from demos import board, generate, widgets
+from demos import board, generate, pathology, widgets
 
 TITLE = "Synthetic medical images"
-TABS = (generate, board)
+TABS = (generate, pathology, board)
 
 
 def fill(page: gr.Blocks) -> None:

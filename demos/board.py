@@ -13,9 +13,9 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demos import downloads, lane, look, tables, widgets
+from demos import lane, look, scratch, tables, widgets
 from eval import board
-from eval.plots import recall_precision
+from eval.plots import guidance_sweep, recall_precision, severity_curves
 from medgen import MedgenError
 from medgen.atomic import write_bytes
 from medgen.registry import checkpoints_dir
@@ -48,6 +48,14 @@ HELP = """
 None of these numbers says that anatomy or disease is right.
 """
 
+CONTROL = """
+## Control: does the label act?
+
+An independent classifier, trained on real images only, looks at generated ones. What the border alone tells stands
+beside it: where that is as good, the classifier may have seen how the film was taken rather than the disease. Measured
+by `python -m eval.pathology NAME`.
+"""
+
 
 def group_choices(found: list[board.Group]) -> list[tuple[str, str]]:
     """(shown, label) of each group: short where that is enough to tell them apart."""
@@ -71,7 +79,7 @@ def draw(session: str, label: str | None, sort_by: str, search: str) -> list[Any
     group = next((one for one in found if one.label == label), found[0])
     try:
         table = board.table(frame, group, sort_by, search or "")
-        files = _export(table, downloads.folder(f"{session}-board"))
+        files = _export(table, scratch.DOWNLOADS.folder(f"{session}-board"))
     except MedgenError as error:
         raise widgets.toast(error) from error
     models = table[table["family"] != board.FLOOR].drop_duplicates("model")
@@ -138,17 +146,42 @@ def strips(titles: dict[str, str]) -> list[tuple[Image.Image, str]]:
 
 
 def files_of(name: str | None) -> dict[str, Any]:
-    """Card and reports of one model as they stand on the disk."""
+    """Card, reports and measured controls of one model as they stand on the disk."""
     folder = checkpoints_dir() / str(name)
     if name is None or Path(name).name != name or not folder.is_dir():
         return {}
     found: dict[str, Any] = {}
-    for path in [folder / "card.json", *sorted(folder.glob("report*.json"))]:
+    for path in [folder / "card.json", *sorted(folder.glob("report*.json")), *sorted(folder.glob("pathology*.json"))]:
         try:
             found[path.name] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             found[path.name] = f"cannot be read: {error}"
     return found
+
+
+def draw_classes(label: str | None) -> str:
+    """The table label by label of the chosen group; "" where there is none."""
+    frame = board.rows()
+    found = board.groups(frame)
+    group = next((one for one in found if one.label == label), found[0] if found else board.NOT_MEASURED)
+    return tables.classes(board.classes(frame, group), tables.CLASSES)
+
+
+def draw_control() -> list[Any]:
+    """`[adherence, sweep, curves, severity, region, notes]`: what is not measured is not drawn; the tables say so."""
+    found = board.control()
+    words = board.tables(found._asdict())
+    waiting = found.missing("guidance")
+    notes = [f"Guidance sweep not measured: {', '.join(waiting)}."] if waiting else []
+    notes += [] if len(found.adherence) else ["No model here takes a label."]
+    figures = [guidance_sweep(found.guidance), severity_curves(found.severity)]
+    return [
+        tables.plain(words["adherence"], tables.ADHERENCE),
+        *(gr.update(value=figure, visible=figure is not None) for figure in figures),
+        tables.plain(words["severity"], tables.SEVERITY),
+        tables.plain(words["region"], tables.REGION),
+        "\n\n".join([*notes, *found.problems]),
+    ]
 
 
 def create(page: gr.Blocks) -> None:
@@ -174,6 +207,15 @@ def create(page: gr.Blocks) -> None:
                        object_fit="contain", buttons=["fullscreen"], interactive=False, elem_id="strips",
                        elem_classes=["results", "strips"])  # fmt: skip
     origins = gr.HTML(elem_id="origins", padding=False)
+    by_label = gr.HTML(elem_id="classes", padding=False)
+    gr.Markdown(CONTROL)
+    adherence = gr.HTML(elem_id="adherence", padding=False)
+    with gr.Row():
+        sweep = gr.Plot(show_label=False, format="png", elem_id="sweep")
+        curves = gr.Plot(show_label=False, format="png", elem_id="curves")
+    severity = gr.HTML(elem_id="severity", padding=False)
+    region = gr.HTML(elem_id="region", padding=False)
+    notes = gr.Markdown()
     with gr.Accordion("Card and reports of one model", open=False):
         model = gr.Dropdown([], label="Model")
         details = gr.JSON(label="As they stand on the disk")
@@ -185,6 +227,11 @@ def create(page: gr.Blocks) -> None:
     drawn = [group, table, scatter, strip, origins, model, *exports]
     for trigger in (page.load, group.input, sort_by.input, search.submit, search.blur, refresh.click):
         trigger(on_draw, asked, drawn, show_progress="hidden", api_visibility="private")
+    for trigger in (page.load, group.input, refresh.click):
+        trigger(draw_classes, group, by_label, show_progress="hidden", api_visibility="private")
+    control = [adherence, sweep, curves, severity, region, notes]
+    for trigger in (page.load, refresh.click):
+        trigger(draw_control, None, control, show_progress="hidden", api_visibility="private")
     model.change(files_of, model, details, show_progress="hidden", api_visibility="private")
 
 

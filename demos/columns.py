@@ -97,7 +97,7 @@ class Columns:
             self._draw(name)
             if self._form.mode == WALK and (frames := min(map(len, self._finished.values()))):
                 self._walk = walk.at(frames)
-            self._put(self._slot[name], _NOTE, _note(*_facts(event), left_out(self._form, event.card)))
+            self._put(self._slot[name], _NOTE, _note(*facts(event), left_out(self._form, event.card)))
         elif isinstance(event, Step) and event.preview is not None:
             caption = f"{event.name}, step {event.done} of {event.total}, unfinished"
             self._unfinished[event.name] = [(picture, caption) for picture in look.pictures(event.preview)]
@@ -176,7 +176,8 @@ def _captions(result: Result) -> list[str]:
     return captions
 
 
-def _facts(result: Result) -> list[str]:
+def facts(result: Result) -> list[str]:
+    """How long the pictures of `result` took, from which seeds they come, and the memory they needed."""
     first = result.requests[0]
     n = len(result.images)
     plural = "s" * (n > 1)

@@ -72,11 +72,6 @@ def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:
     def takers(control: str) -> list[ModelCard]:
         return [card for card in chosen if control in card.controls]
 
-    def with_default(control: str) -> Any:
-        defaults = [getattr(card, control) for card in takers(control)]
-        words = dict.fromkeys(f"{value:g}" for value in defaults if value is not None)
-        return gr.update(visible=bool(defaults), placeholder=" or ".join(words))
-
     if chosen and not takers("towards"):
         mode = IMAGES
     walk = mode == WALK
@@ -89,11 +84,18 @@ def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:
         gr.update(visible=walk),
         gr.update(visible=walk),
         gr.update(choices=labels, value=label if label in labels else ANY_LABEL, visible=len(labels) > 1),
-        with_default("steps"),
-        with_default("guidance"),
+        with_default(chosen, "steps"),
+        with_default(chosen, "guidance"),
         gr.update(visible=not walk and bool(takers("steps"))),
         gr.update(visible=not walk and data),
     ]
+
+
+def with_default(chosen: list[ModelCard], control: str) -> Any:
+    """A field that may be empty: shown where a model takes it, with the default that "empty" stands for in it."""
+    defaults = [getattr(card, control) for card in chosen if control in card.controls]
+    words = dict.fromkeys(f"{value:g}" for value in defaults if value is not None)
+    return gr.update(visible=bool(defaults), placeholder=" or ".join(words))
 
 
 def about(models: list[str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,8 @@ from medgen.files import zip_writer
 from medgen.provenance import NOTICE, read_manifest, requests_of
 
 Manifest = dict[str, Any]
-
-_scratch = tempfile.TemporaryDirectory(prefix="medgen-downloads-")  # removed when the app ends
-
-
-def folder(session: str) -> Path:
-    """An empty folder for the files of this session's last run; gradio copies what it serves."""
-    place = Path(_scratch.name) / session
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    return place
+_UNASKED = ("severity", "age", "sex", "view", "cohort", "region")
+"""Fields of `Request` that the Generate form does not have."""
 
 
 def parts(result: Result) -> Iterator[tuple[Any, Request]]:
@@ -40,13 +32,21 @@ def parts(result: Result) -> Iterator[tuple[Any, Request]]:
         start = end
 
 
-def pack(results: list[Result], place: Path, format: str = "png") -> tuple[Path, dict[str, Manifest]]:
+def pack(
+    results: list[Result],
+    place: Path,
+    format: str = "png",
+    columns: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> tuple[Path, dict[str, Manifest]]:
     """Writes clean pixels, labels.csv and manifest.json of every model into one ZIP, one folder a model.
 
     Args:
         results: what the models have finished, at least one.
         place: folder to write into.
         format: "png" or "dcm".
+        columns: model name -> more cells of labels.csv, one mapping from column to text a picture.
+        more: name in the ZIP -> content of other files.
 
     Returns:
         The ZIP, and model name -> its manifest.
@@ -60,8 +60,9 @@ def pack(results: list[Result], place: Path, format: str = "png") -> tuple[Path,
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for result in results:
             with zip_writer(result.card, place / f".{result.card.name}.zip", format) as writer:
+                cells = iter(columns[result.card.name] if columns else ())
                 for images, request in parts(result):
-                    writer.add(images, request)
+                    writer.add(images, request, columns=list(islice(cells, len(images))) if columns else None)
                 manifests[result.card.name] = writer.finish(seconds=result.seconds, peak_mb=result.peak_mb)
             inner_path = place / f".{result.card.name}.zip"
             with zipfile.ZipFile(inner_path) as inner:
@@ -69,6 +70,8 @@ def pack(results: list[Result], place: Path, format: str = "png") -> tuple[Path,
                     name = f"{result.card.name}/{info.filename}"
                     archive.writestr(name, inner.read(info), compress_type=info.compress_type)
             inner_path.unlink()
+        for name, content in (more or {}).items():
+            archive.writestr(name, content)
     return path, manifests
 
 
@@ -129,13 +132,7 @@ def form_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> Form
     Raises:
         MedgenError: a model is missing or has other weights, or the form cannot ask this question.
     """
-    asked = []
-    for name, manifest in manifests.items():
-        if name not in cards:
-            raise MedgenError(f"The model {name} is not here: put its folder into checkpoints/ and reload the page.")
-        if manifest["weights"] != cards[name].weights:
-            raise MedgenError(f"{name} has other weights than the manifest names: get the checkpoint it was made with.")
-        asked.append((cards[name], requests_of(manifest)))
+    asked = asked_of(manifests, cards)
     first = asked[0][1]
     walk = first[0].towards is not None
     seeds = first[0].seeds
@@ -148,12 +145,31 @@ def form_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> Form
         count=len(seeds),
         towards=str(first[0].towards if walk else 1),
         frames=len(first) if walk else 12,
-        label=_shared(asked, "label") or ANY_LABEL,
-        steps=_text(_shared(asked, "steps")),
-        guidance=_text(_shared(asked, "guidance")),
+        label=shared(asked, "label") or ANY_LABEL,
+        steps=number_text(shared(asked, "steps")),
+        guidance=number_text(shared(asked, "guidance")),
         denoising=False,
         real=False,
     )
+
+
+def asked_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> list[tuple[ModelCard, list[Request]]]:
+    """Each model of `manifests` with what it was asked.
+
+    Raises:
+        MedgenError: a model is missing or has other weights, or was given a picture, which no manifest holds.
+    """
+    asked = []
+    for name, manifest in manifests.items():
+        if name not in cards:
+            raise MedgenError(f"The model {name} is not here: put its folder into checkpoints/ and reload the page.")
+        if manifest["weights"] != cards[name].weights:
+            raise MedgenError(f"{name} has other weights than the manifest names: get the checkpoint it was made with.")
+        written = manifest["request"] if isinstance(manifest["request"], list) else [manifest["request"]]
+        if any(one.get("source_sha256") for one in written):
+            raise MedgenError(f"{name} was given a picture that a manifest does not hold: give the model that picture.")
+        asked.append((cards[name], requests_of(manifest)))
+    return asked
 
 
 def _require_one_question(requests: list[Request], first: list[Request], walk: bool) -> None:
@@ -165,6 +181,7 @@ def _require_one_question(requests: list[Request], first: list[Request], walk: b
     else:
         fits = len(requests) == 1 and len(one.seeds) <= MAX_IMAGES
     fits = fits and all({**asdict(r), "mix": None} == same for r in requests)
+    fits = fits and all(getattr(one, name) is None for name in _UNASKED)
     agrees = (one.seeds, one.towards, len(requests)) == (first[0].seeds, first[0].towards, len(first))
     if not (fits and agrees):
         raise MedgenError(
@@ -172,7 +189,7 @@ def _require_one_question(requests: list[Request], first: list[Request], walk: b
         )
 
 
-def _shared(asked: list[tuple[ModelCard, list[Request]]], name: str) -> Any:
+def shared(asked: list[tuple[ModelCard, list[Request]]], name: str) -> Any:
     """The one value of a field that all models that take it were given; None where that is each one's default."""
     taken = [
         (getattr(requests[0], name), getattr(card, name, None)) for card, requests in asked if name in card.controls
@@ -184,7 +201,8 @@ def _shared(asked: list[tuple[ModelCard, list[Request]]], name: str) -> Any:
     return taken[0][0]
 
 
-def _text(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """`value` as the text of a field that may be empty, without losing a digit."""
     return "" if value is None else f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 

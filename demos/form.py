@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from demos.runner import Task, batches
-from medgen import MedgenError, ModelCard, Request
+from medgen import MedgenError, ModelCard, Request, cards
 from medgen.generator import MAX_SEED
 
 IMAGES, WALK = "Images", "Latent walk"
@@ -66,17 +66,36 @@ def problems(form: Form) -> dict[str, str]:
     except MedgenError as error:
         found["seeds"] = str(error)
     if form.mode == WALK:
-        if not re.fullmatch(r"\s*[0-9]{1,19}\s*", form.towards) or int(form.towards) > MAX_SEED:
+        if not is_seed(form.towards):
             found["towards"] = "Give one whole number, such as 7."
-        if not _whole(form.frames, 2, MAX_FRAMES):
+        if not whole(form.frames, 2, MAX_FRAMES):
             found["frames"] = f"Give a whole number from 2 to {MAX_FRAMES}."
-    elif not _whole(form.count, 1, MAX_IMAGES):
+    elif not whole(form.count, 1, MAX_IMAGES):
         found["count"] = f"Give a whole number from 1 to {MAX_IMAGES}."
-    if form.steps.strip() and not (re.fullmatch(r"\s*[0-9]{1,4}\s*", form.steps) and 1 <= int(form.steps) <= 1000):
+    return found | sampling_problems(form.steps, form.guidance, form.models)
+
+
+def sampling_problems(steps: str, guidance: str, models: Sequence[str]) -> dict[str, str]:
+    """What is wrong with the two fields that may be empty, as `problems`, where one of `models` takes them."""
+    found = {}
+    whole_steps = re.fullmatch(r"\s*[0-9]{1,4}\s*", steps) and 1 <= int(steps) <= 1000
+    if steps.strip() and takes("steps", models) and not whole_steps:
         found["steps"] = "Give a whole number from 1 to 1000, or leave it empty."
-    if form.guidance.strip() and not (_number(form.guidance) and 0 <= float(form.guidance) <= 20):
+    if guidance.strip() and takes("guidance", models) and not (number(guidance) and 0 <= float(guidance) <= 20):
         found["guidance"] = "Give a number from 0 to 20, or leave it empty."
     return found
+
+
+def takes(control: str, models: Sequence[str]) -> bool:
+    """Whether one of the models takes `control`, or is not known: else its field is hidden, and may hold anything.
+
+    A field that turns red where nobody sees it would keep a run from starting without a word.
+    """
+    try:
+        found = cards()
+    except MedgenError:  # the run itself says which card is broken
+        return True
+    return any(name not in found or control in found[name].controls for name in models)
 
 
 def validator(*values: Any) -> list[dict[str, Any]]:
@@ -85,11 +104,18 @@ def validator(*values: Any) -> list[dict[str, Any]]:
     return [gr.validate(name not in found, found.get(name, "")) for name in FIELDS]
 
 
-def _whole(value: float | None, low: int, high: int) -> bool:
-    return value is not None and value == int(value) and low <= value <= high
+def whole(value: float | None, low: int, high: int) -> bool:
+    """Whether `value` is a whole number from `low` to `high`."""
+    return value is not None and float(value).is_integer() and low <= value <= high
 
 
-def _number(text: str) -> bool:
+def is_seed(text: str) -> bool:
+    """Whether `text` is one seed."""
+    return re.fullmatch(r"\s*[0-9]{1,19}\s*", text) is not None and int(text) <= MAX_SEED
+
+
+def number(text: str) -> bool:
+    """Whether `text` is a number of 0 or more, written in digits: no nan, no inf."""
     return re.fullmatch(r"\s*\d+(\.\d*)?\s*", text, re.ASCII) is not None
 
 
@@ -105,7 +131,7 @@ def seeds(form: Form) -> tuple[int, ...]:
     numbers = [int(word) for word in words]
     if form.mode == WALK and len(numbers) > 1:
         raise MedgenError("A walk starts from one seed: give a single whole number.")
-    if form.mode == IMAGES and len(numbers) == 1 and _whole(form.count, 1, MAX_IMAGES):
+    if form.mode == IMAGES and len(numbers) == 1 and whole(form.count, 1, MAX_IMAGES):
         numbers = [numbers[0] + i for i in range(int(form.count or 1))]
     if len(numbers) > MAX_IMAGES:
         raise MedgenError(f"Give at most {MAX_IMAGES} seeds.")
@@ -121,12 +147,16 @@ def counts_on(numbers: Sequence[int]) -> bool:
 
 def request(form: Form, card: ModelCard) -> Request:
     """The form's question in the words of `card`: controls that it lacks are left out (`left_out` says which)."""
-    takes = set(card.controls)
-    return Request(
-        seeds=seeds(form),
-        steps=int(form.steps) if form.steps.strip() and "steps" in takes else None,
-        guidance=float(form.guidance) if form.guidance.strip() and "guidance" in takes else None,
-        label=form.label if "label" in takes and form.label in card.labels else None,
+    label = form.label if "label" in card.controls and form.label in card.labels else None
+    return sampled(Request(seeds=seeds(form), label=label), card, form.steps, form.guidance)
+
+
+def sampled(request: Request, card: ModelCard, steps: str, guidance: str) -> Request:
+    """`request` with what the two fields that may be empty say, as far as `card` takes it."""
+    return replace(
+        request,
+        steps=int(steps) if steps.strip() and "steps" in card.controls else None,
+        guidance=float(guidance) if guidance.strip() and "guidance" in card.controls else None,
     )
 
 

@@ -6,23 +6,21 @@ python -m demos.generate
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from demos import controls, downloads, lane, runner, widgets
+from demos import controls, downloads, lane, runner, running, scratch, widgets
 from demos.columns import Columns
 from demos.form import FIELDS, IMAGES, Form, tasks, validator
 from demos.runner import Loading, Process, Result
 from medgen import MedgenError
 
 TITLE = "Generate"
-REDRAW_SECONDS = 0.15
 FORMATS = [("PNG", "png"), ("DICOM", "dcm")]
 IDLE = "Choose models and press Generate."
-_MAKE_STATUS_LIVE = "() => document.querySelector('#status').setAttribute('aria-live', 'polite')"
 
 
 def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]]:
@@ -51,12 +49,15 @@ def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]
             if isinstance(event, Result):
                 results[event.card.name] = event
             columns.take(event)
-            status = _status(event, status, len(work), results, time.monotonic() - started)
-            if isinstance(event, Loading) or time.monotonic() - last_draw > REDRAW_SECONDS:
+            done = sum(len(result.requests) for result in results.values())
+            status = running.progress(event, status, done, len(work), time.monotonic() - started)
+            if isinstance(event, Loading) or time.monotonic() - last_draw > running.REDRAW_SECONDS:
                 last_draw = time.monotonic()
                 yield [status, list(results.values()), *columns.changes()]
         columns.close()
-        yield [_ended(stop.is_set(), results, started), list(results.values()), *columns.changes()]
+        finished = sum(len(result.images) for result in results.values())
+        line = running.ended(stop.is_set(), finished, time.monotonic() - started)
+        yield [line, list(results.values()), *columns.changes()]
     except MedgenError as error:
         if columns is not None:  # what the other models have finished is kept
             columns.close()
@@ -64,52 +65,11 @@ def generate(process: Process, session: str, *values: Any) -> Iterator[list[Any]
         raise widgets.toast(error) from error
 
 
-def _status(event: runner.Event, last: str, total: int, results: dict[str, Result], seconds: float) -> str:
-    if isinstance(event, Result):
-        return last
-    if isinstance(event, Loading):
-        done = sum(len(result.requests) for result in results.values())
-        return widgets.bar(f"Loading {event.name} …", done / total)
-    part = f", part {event.task + 1} of {total}" if total > 1 else ""
-    text = f"{event.name}: step {event.done} of {event.total}{part} · {seconds:.0f} s"
-    return widgets.bar(text, (event.task + event.done / event.total) / total)
-
-
-def _ended(stopped: bool, results: dict[str, Result], started: float) -> str:
-    finished = sum(len(result.images) for result in results.values())
-    seconds = time.monotonic() - started
-    if stopped:
-        return widgets.bar(f"Stopped after {seconds:.1f} s. {finished} finished pictures were kept.")
-    return widgets.bar(f"Done: {finished} pictures in {seconds:.1f} s, loading included.")
-
-
-def arm(session: str) -> tuple[Any, Any, str]:
-    """The form is good: Generate off, Stop on, before the run waits for the machine."""
-    lane.arm(session)
-    return gr.update(interactive=False), gr.update(interactive=True), widgets.bar("Waiting for the machine …", 0.0)
-
-
-def release() -> tuple[Any, Any]:
-    """The run is over: Generate on, Stop off."""
-    return gr.update(interactive=True), gr.update(interactive=False)
-
-
-def release_after_error() -> tuple[Any, Any, str]:
-    """The run is over, and a toast says why."""
-    return *release(), widgets.bar("The run ended with an error; its message says what to do.")
-
-
-def ask_stop(session: str) -> Any:
-    """Stop was pressed."""
-    lane.stop(session)
-    return gr.update(interactive=False)
-
-
 def pack(session: str, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:
     """The downloads of a run: `[zip button, box, single files in the box, verdict]`."""
     if not results:
         return [gr.update(value=None, interactive=False), gr.update(visible=False), None, ""]
-    place = downloads.folder(session)
+    place = scratch.DOWNLOADS.folder(session)
     try:
         path, manifests = downloads.pack(results, place, format)
         moving = downloads.animation(results, place)
@@ -142,7 +102,7 @@ def fill(path: str | None) -> list[Any]:
 def create(page: gr.Blocks, process: Process = runner.run) -> None:
     """Puts the tab into `page`; `process` runs its tasks."""
     form = controls.create(page)
-    status = gr.HTML(widgets.bar(IDLE), elem_id="status", padding=False)
+    status = running.status_line(IDLE, "status")
     columns = Columns.components()
     with gr.Row(elem_classes="downloads"):
         format = gr.Radio(FORMATS, value="png", label="Download as", min_width=200)
@@ -155,50 +115,16 @@ def create(page: gr.Blocks, process: Process = runner.run) -> None:
         form.models.change(controls.about, form.models, gr.Markdown(), show_progress="hidden", api_visibility="private")
     results, expected = gr.State([], time_to_live=3600), gr.State({})
     shown, packing = [status, results, *columns], [results, format, expected]
-    ended = _wire_run(form, status, shown, process)
+
+    def on_generate(session: str, *values: Any) -> Iterator[list[Any]]:
+        yield from generate(process, session, *values)
+
+    buttons = running.Buttons(form.go, form.halt, status)
+    ended = running.wire(page, buttons, on_generate, form.fields, shown, validator)
     for trigger in (*ended, format.change):
         trigger(_on_pack, packing, [archive, box, files, verdict], show_progress="hidden",
                 api_visibility="private")  # fmt: skip
-    page.load(None, js=_MAKE_STATUS_LIVE, api_visibility="private")
-    page.unload(_on_leave)
     upload.upload(fill, upload, [expected, form.modality, *form.fields], api_visibility="private")
-
-
-def _wire_run(
-    form: controls.Controls, status: gr.HTML, shown: list[gr.blocks.Block], process: Process
-) -> list[Callable[..., Any]]:
-    """Generate: check the form, wait for the machine, run, and give the buttons back.
-
-    Returns:
-        What to attach an event to that comes after the run, one for each way it can end.
-    """
-
-    def on_generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
-        yield from generate(process, lane.session(request), *values)
-
-    quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-    buttons = [form.go, form.halt]
-    armed = form.go.click(
-        _on_arm, form.fields, [*buttons, status], validator=validator, concurrency_limit=None, **quiet
-    )
-    ran = armed.success(on_generate, form.fields, shown, concurrency_id=lane.LANE, concurrency_limit=1, **quiet)
-    form.halt.click(_on_stop, None, form.halt, queue=False, api_visibility="private")
-    # not one `then`: gradio leaves it out where the run has a `failure` and fails
-    good = ran.success(release, None, buttons, **quiet)
-    bad = ran.failure(release_after_error, None, [*buttons, status], **quiet)
-    return [good.then, bad.then]
-
-
-def _on_arm(request: gr.Request, *_values: Any) -> tuple[Any, Any, str]:
-    return arm(lane.session(request))
-
-
-def _on_stop(request: gr.Request) -> Any:
-    return ask_stop(lane.session(request))
-
-
-def _on_leave(request: gr.Request) -> None:
-    lane.leave(lane.session(request))
 
 
 def _on_pack(request: gr.Request, results: list[Result], format: str, expected: dict[str, Any]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 
 import gradio as gr
@@ -12,9 +14,20 @@ LANE = "machine"
 _stops: dict[str, threading.Event] = {}
 
 
-def session(request: gr.Request | None) -> str:
-    """Whose page it is; a handler called without a browser shares one name."""
-    return (request.session_hash if request is not None else None) or "local"
+def session(request: gr.Request | None, key: str = "") -> str:
+    """Whose page it is; a handler called without a browser shares one name.
+
+    The browser chooses its name and folders are called after it, so that one with a "/" or "*" in it is replaced by its
+    digest: a page could otherwise have folders of this machine emptied.
+
+    Args:
+        request: of the event.
+        key: tells the runs of one page apart.
+    """
+    name = (request.session_hash if request is not None else None) or "local"
+    if not re.fullmatch("[A-Za-z0-9]{1,64}", name):
+        name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name}-{key}" if key else name
 
 
 def arm(name: str) -> threading.Event:

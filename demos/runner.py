@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything one model has finished so far.
+    """What one model has finished: everything so far (`run`), or one task (`portions`).
 
     Args:
         card: the model.
@@ -104,18 +104,43 @@ def run(tasks: list[Task], stop: threading.Event, previews: bool = False) -> Ite
     Raises:
         MedgenError: a model could not be loaded, could not answer, or the memory is full.
     """
+    results: dict[str, Result] = {}
+    for event in _events(tasks, stop, previews, in_step=False):
+        if isinstance(event, Result):
+            before = results.get(event.card.name)
+            event = results[event.card.name] = event if before is None else joined(before, event)
+        yield event
+
+
+def portions(tasks: list[Task], stop: threading.Event, previews: bool = False) -> Iterator[Event]:
+    """As `run`, but a `Result` holds the images of one task alone, and the next task waits until it is dealt with.
+
+    So a thousand images need the memory of one task, and what the caller does with a result, such as judging it, is
+    not counted in the seconds of the next.
+    """
+    yield from _events(tasks, stop, previews, in_step=True)
+
+
+def _events(tasks: list[Task], stop: threading.Event, previews: bool, in_step: bool) -> Iterator[Event]:
     events: queue.SimpleQueue[Event | Future[None]] = queue.SimpleQueue()
-    left = threading.Event()
+    left, dealt_with = threading.Event(), threading.Semaphore(0)
 
     def over() -> bool:
         return stop.is_set() or left.is_set()
 
+    def put(event: Event) -> None:
+        events.put(event)
+        while in_step and isinstance(event, Result) and not left.is_set() and not dealt_with.acquire(timeout=0.1):
+            pass
+
     with ThreadPoolExecutor(1, thread_name_prefix="medgen-run") as executor:
-        worker = executor.submit(_work, tasks, over, previews, events.put)
+        worker = executor.submit(_work, tasks, over, previews, put)
         worker.add_done_callback(events.put)
         try:
             while not isinstance(event := events.get(), Future):
                 yield event
+                if isinstance(event, Result):
+                    dealt_with.release()
             _reraise(event)
         finally:
             left.set()  # the page was closed in the middle: the worker must not go on for nobody
@@ -133,19 +158,15 @@ def _reraise(worker: Future[None]) -> None:
 
 
 def _work(tasks: list[Task], over: Callable[[], bool], previews: bool, put: Callable[[Event], None]) -> None:
-    results: dict[str, Result] = {}
+    met: set[str] = set()
     for index, task in enumerate(tasks):
         if over():
             return
-        name = task.card.name
-        if name not in results:
-            put(Loading(name))
+        if task.card.name not in met:
+            put(Loading(task.card.name))
+        met.add(task.card.name)
         generator = model(task.card)
-        result = _sample(generator, task, index, over, previews, put)
-        if name in results:
-            result = _joined(results[name], result)
-        results[name] = result
-        put(result)
+        put(_sample(generator, task, index, over, previews, put))
 
 
 def _sample(
@@ -172,7 +193,8 @@ def _sample(
     return Result(task.card, (task.request,), images, seconds, memory.peak_mb)
 
 
-def _joined(first: Result, second: Result) -> Result:
+def joined(first: Result, second: Result) -> Result:
+    """The two as one: what one model has finished in two portions."""
     return replace(
         first,
         requests=first.requests + second.requests,

@@ -12,6 +12,24 @@ from eval import board
 
 MISSING = "-"
 _SOURCES = ("Trained on", "Licence", "Commit", "Measured")
+_WORDS = (*_SOURCES, "Label", "Real picture", "Repainted as", "Probability of")
+
+CLASSES = (
+    "Label by label. FID is biased upwards, the more the fewer images: compare models on one label with one n, never "
+    "labels. An image with several labels counts for each."
+)
+ADHERENCE = (
+    "Adherence: how well the classifier tells images with the label from images without, as area under the ROC curve "
+    "(0.5 = not at all, 1 = always), on generated and on held-out real images; n is with / without."
+)
+SEVERITY = (
+    "Severity: the classifier's mean probability of the disease on the same seeds, from healthy (0) to diseased (1). "
+    "Healthy word: its probability at both ends, which falls where a disease is seen, whichever it is taken for."
+)
+REGION = (
+    "Regional synthesis: one box over a lung of held-out real images is repainted. Changes in grey levels of 255; the "
+    "probability is the classifier's. Images repainted as what they were show what repainting alone does."
+)
 
 
 def results(table: pd.DataFrame, caption: str) -> str:
@@ -48,6 +66,46 @@ def origins(table: pd.DataFrame, caption: str) -> str:
     return _table(heads, body, caption)
 
 
+def classes(table: pd.DataFrame, caption: str) -> str:
+    """The metrics label by label, with the number of images each rests on; "" where there are none.
+
+    Args:
+        table: from `board.classes`.
+        caption: what must be known to read it.
+    """
+    if table.empty:
+        return ""
+    measured = [name for name in board.METRICS if table[name].notna().any()]
+    words = board.display(table)[["model", "label", "n_real", "n_fake", *measured]]
+    heads = ["Model", "Label", "n real", "n generated", *(_heading(name) for name in measured)]
+    return _table(heads, [_text_row(heads, row) for row in words.itertuples(index=False, name=None)], caption)
+
+
+def plain(table: pd.DataFrame, caption: str) -> str:
+    """A table of text, each value over its "[interval]"; "" where it has no rows.
+
+    Args:
+        table: one of `board.tables`; its first column names the row.
+        caption: what must be known to read it.
+    """
+    if table.empty:
+        return ""
+    body = [_text_row(list(table.columns), row) for row in table.itertuples(index=False, name=None)]
+    return _table([escape(head).replace(" ", "<br>") for head in table.columns], body, caption)
+
+
+def _text_row(heads: list[str], row: tuple[str, ...]) -> str:
+    """A row of text under `heads`; its first cell names it, and an interval stands under its value."""
+    name, *cells = map(str, row)
+    shown = []
+    for head, cell in zip(heads[1:], cells, strict=True):
+        value, _, rest = cell.partition(" [")
+        interval = f"<small>[{escape(rest)}</small>" if rest else ""
+        shown.append(f"<td{' class=words' * (head in _WORDS)}>{escape(value)}{interval}</td>")
+    # a model's name broken at its hyphens would be three lines
+    return f"<tr><th scope='row' style='white-space: nowrap'>{escape(name)}</th>{''.join(shown)}</tr>"
+
+
 def _heading(name: str) -> str:
     metric = board.METRICS[name]
     sign, words = ("↓", "lower is better") if metric.lower_is_better else ("↑", "higher is better")
@@ -74,7 +132,7 @@ def _row(row: pd.Series[Any], cells: list[str]) -> str:
 
 def _table(heads: list[str], body: list[str], caption: str) -> str:
     words = " class='words'"
-    head = "".join(f"<th scope='col'{words * (one in _SOURCES)}>{one}</th>" for one in heads)
+    head = "".join(f"<th scope='col'{words * (one.replace('<br>', ' ') in _WORDS)}>{one}</th>" for one in heads)
     inner = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     # the caption stays put and wraps while the table scrolls; the keyboard must reach what scrolls
     said = escape(caption)

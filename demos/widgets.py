@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import psutil
 
-from demos import look
+from demos import look, scratch
 from medgen import MedgenError, ModelCard, cards
 from medgen.provenance import NOTICE
 from medgen.registry import FAMILIES
@@ -115,6 +115,7 @@ def launch(blocks: gr.Blocks, argv: list[str] | None = None) -> int:
             mcp_server=False,
             share=False,
             max_file_size=MAX_UPLOAD,
+            allowed_paths=[str(scratch.SHOWN.root)],
             state_session_capacity=100,
         )
     except OSError as error:
