@@ -1,4 +1,4 @@
-"""What several test files share: a made-up data set of the layout of the real one."""
+"""What several test files share: made-up data sets of the layout of the real ones."""
 
 import csv
 import io
@@ -8,7 +8,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgen.record import hash_split
+
 LABELS = ("normal", "bacterial_pneumonia", "viral_pneumonia")
+ADULT_LABELS = ("No Finding", "Pneumonia", "Effusion|Pneumonia")
+ADULTS = {"train": 16, "val": 4, "test": 4}
+
+
+def webp(image):
+    content = io.BytesIO()
+    image.save(content, "WEBP", lossless=True)
+    return content.getvalue()
+
+
+def compact_archive(path, columns, rows, images):
+    """A compact archive as in the shared data: `images` are encoded, one a row; the first column is its file name."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    with zipfile.ZipFile(path, "w") as archive:
+        for row, image in zip(rows, images, strict=True):
+            archive.writestr(row[0], image)
+        archive.writestr("labels.csv", table.getvalue())
+    return path
 
 
 def made_up_xray(seed, brightness):
@@ -24,20 +47,43 @@ def made_up_xray(seed, brightness):
 
 @pytest.fixture(scope="session")
 def made_up_data(tmp_path_factory):
-    """A folder for MEDGEN_DATA: 24 train, 6 val and 6 test pictures as kermany_cxr_128.zip, one patient each."""
+    """A folder for MEDGEN_DATA: `children` as kermany_cxr_128.zip and `adults` as nih_cxr_128.zip."""
     folder = tmp_path_factory.mktemp("made_up_data")
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(("file", "label", "patient", "split"))
-    with zipfile.ZipFile(folder / "kermany_cxr_128.zip", "w") as archive:
-        for i in range(36):
-            label = LABELS[i % 3]
-            split = ("train", "train", "train", "train", "val", "test")[i // 3 % 6]
-            kind = {"normal": f"IM-{i:04}-0001"}.get(label, f"person{i}_{label.split('_')[0].replace('al', '')}_{i}")
-            name = f"{label}__{kind}.webp"
-            content = io.BytesIO()
-            made_up_xray(i, 75 * (i % 3)).save(content, "WEBP", lossless=True)
-            archive.writestr(name, content.getvalue())
-            writer.writerow((name, label, kind.rsplit("-", 1)[0] if label == "normal" else f"person{i}", split))
-        archive.writestr("labels.csv", table.getvalue())
+    children(folder / "kermany_cxr_128.zip")
+    adults(folder / "nih_cxr_128.zip")
     return folder
+
+
+def children(path):
+    """24 train, 6 val and 6 test pictures, one patient each, of three labels."""
+    rows = []
+    for i in range(36):
+        label = LABELS[i % 3]
+        split = ("train", "train", "train", "train", "val", "test")[i // 3 % 6]
+        kind = {"normal": f"IM-{i:04}-0001"}.get(label, f"person{i}_{label.split('_')[0].replace('al', '')}_{i}")
+        patient = kind.rsplit("-", 1)[0] if label == "normal" else f"person{i}"
+        rows.append((f"{label}__{kind}.webp", label, patient, split))
+    images = [webp(made_up_xray(i, 75 * (i % 3))) for i in range(36)]
+    compact_archive(path, ("file", "label", "patient", "split"), rows, images)
+
+
+def adults(path):
+    """16 train, 4 val and 4 test patients with two pictures each, of ADULT_LABELS in turn, but one Hernia in train.
+
+    Of every fourth patient nothing else is known.
+    """
+    rows, left = [], dict(ADULTS)
+    number = 0
+    while any(left.values()):
+        number += 1
+        patient = f"{number:08}"
+        split = hash_split(patient)
+        if not left[split]:
+            continue
+        left[split] -= 1
+        turn = ADULTS[split] - left[split] - 1
+        label = "Hernia" if (split, turn) == ("train", 15) else ADULT_LABELS[turn % 3]
+        known = ("", "", "") if turn % 4 == 3 else (20 + turn, "FM"[turn % 2], ("AP", "PA")[turn // 2 % 2])
+        rows += [(f"{patient}_{k:03}.webp", label, patient, *known) for k in range(2)]
+    images = [webp(made_up_xray(1000 + i, 60)) for i in range(len(rows))]
+    compact_archive(path, ("file", "labels", "patient", "age", "sex", "view"), rows, images)

@@ -299,7 +299,7 @@ def test_the_handler_shows_progress_results_and_the_seeds_used(checkpoints: Path
 
 def test_a_run_stopped_while_it_waits_never_starts(checkpoints: Path) -> None:
     lane.arm("patient")
-    generate.ask_stop("patient")
+    lane.stop("patient")
     *_, last = generate.generate(runner.run, "patient", *astuple(PLAIN))
     assert "Stopped" in last[0] and last[1] == []
 

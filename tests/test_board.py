@@ -5,11 +5,14 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pandas as pd
 import pytest
 
+from demos import board as tab
 from eval import board, plots, summary
 from eval.report import METRICS
 from medgen import MedgenError, ModelCard
@@ -257,6 +260,70 @@ def test_the_checkpoints_table_holds_full_runs_only_and_says_how_to_make_the_oth
     assert "| 30.0 (23.0) |" in text
     assert not [fid for fid in ("31.0", "32.0", "33.0", "34.0") if fid in text]
     assert "**b**: not measured; run `python -m eval.run b --protocol cxr-128`" in text
+
+
+PER_CLASS = {
+    "normal": {"n_real": 187, "n_fake": 178, "fid": 61.5, "kid": 0.2, "recall": 0.4},
+    "viral_pneumonia": {"n_real": 123, "n_fake": 141, "kid": 0.1},
+}
+
+
+def test_label_by_label_with_n_and_a_gap_for_what_an_older_report_lacks(house):
+    write(add(house, "a"), per_class=PER_CLASS)
+    write(add(house, "b"), per_class={"normal": PER_CLASS["normal"]})
+    write(add(house, "other"), n_fake=10, per_class=PER_CLASS)
+    write(add(house, "stale"), per_class=PER_CLASS, weights={"model.safetensors": "b" * 64})
+    frame = board.rows()
+    found = board.classes(frame, board.groups(frame)[0])
+    assert found[["label", "model"]].to_numpy().tolist() == [
+        ["normal", "a"], ["normal", "b"], ["viral_pneumonia", "a"]
+    ]  # fmt: skip
+    assert found.loc[0, ["n_real", "n_fake", "fid", "recall"]].tolist() == [187, 178, 61.5, 0.4]
+    assert math.isnan(found.loc[2, "fid"]) and found.loc[2, "kid"] == 0.1
+    assert board.classes(frame, board.NOT_MEASURED).empty
+    page = tab.draw_classes(None)
+    assert "61.50" in page and "biased upwards" in page and "<td>-</td>" in page
+    assert "stale" not in page and "other" not in page
+
+
+@pytest.mark.parametrize("broken", [[], {"normal": 3}, {"normal": {"fid": "low"}}])
+def test_broken_numbers_of_a_label_are_a_broken_report(house, broken):
+    write(add(house, "a"), per_class=broken)
+    assert "per_class" in board.rows().set_index("model").loc["a", "problem"]
+
+
+def test_a_model_of_two_data_sets_waits_in_the_tables_of_both(house):
+    write(add(house, "a"))
+    write(add(house, "b"), protocol="nih-128", data="nih_cxr_128")
+    write(add(house, "c"), protocol="cxr-256", data="kermany_cxr_256")
+    card = ModelCard.read(add(house, "both") / "card.json")
+    replace(card, data="kermany_cxr_128+nih_cxr_128").save(house / "both")
+    frame = board.rows()
+    there = {group.protocol: "both" in set(board.table(frame, group)["model"]) for group in board.groups(frame)}
+    assert there == {"cxr-128": True, "nih-128": True, "cxr-256": False}
+    write(house / "both")
+    write(house / "both", file="report-nih-128.json", protocol="nih-128", data="nih_cxr_128", fid=77.0)
+    frame = board.rows()
+    shown = {g.protocol: board.table(frame, g).set_index("model")["fid"] for g in board.groups(frame)}
+    assert (shown["cxr-128"]["both"], shown["nih-128"]["both"]) == (30.0, 77.0)
+    text = summary.summary()
+    assert text.count("| [both](both/card.json) |") == 2 and "| cxr-128 | 30.0 (23.0) |" in text
+    assert "| nih-128 | 77.0 (23.0) |" in text and "1. **both**, nih-128: FID 3.3 times the floor" in text
+
+
+def test_controls_that_nobody_measured_are_said_not_drawn(house):
+    card = ModelCard.read(add(house, "plain") / "card.json")
+    adherence, sweep, curves, severity, region, notes = tab.draw_control()
+    assert adherence == severity == region == "" and "No model here takes a label." in notes
+    controls = ("label", "guidance", "severity", "region")
+    replace(card, labels=("<b>normal",), controls=controls).save(house / "plain")
+    adherence, sweep, curves, severity, region, notes = tab.draw_control()
+    assert sweep == curves == gr.update(value=None, visible=False)
+    assert all("not measured" in table for table in (adherence, severity, region))
+    assert notes == "Guidance sweep not measured: plain."
+    (house / "plain" / "pathology.json").write_text("{")
+    assert "plain/pathology.json cannot be read" in tab.draw_control()[-1]
+    assert "| plain | not measured | - |" in summary.summary()
 
 
 def test_the_board_imports_neither_torch_nor_plotly():

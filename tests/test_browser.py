@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import browsing
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,12 +19,7 @@ import medgen
 from medgen import ModelCard, Request
 
 sync_api = pytest.importorskip("playwright.sync_api")
-ROOT = Path(__file__).parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-]
+pytestmark = browsing.MARKS
 
 # The real app; only the noise family takes 10 ms a step, so that there is something to stop, and fails at seed 13.
 SLOW_APP = """
@@ -48,16 +38,6 @@ NoiseGenerator.sample = paced
 sys.path.insert(0, ".")
 runpy.run_path("app.py", run_name="__main__")
 """
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def save_cards(checkpoints: Path) -> None:
@@ -80,70 +60,24 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app, running on checkpoints of its own."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     save_cards(checkpoints)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MEDGEN_CHECKPOINTS", str(checkpoints))
-    patch.delenv("MEDGEN_DATA", raising=False)
-    patch.delenv("SPACE_ID", raising=False)
-    command = [sys.executable, "-c", SLOW_APP, "--port", str(port)]
-    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < end and app.poll() is None, "the app did not start"
-                time.sleep(0.2)
+    with browsing.serving(SLOW_APP, checkpoints) as url:
         yield url
-    finally:
-        app.terminate()
-        app.wait(20)
-        patch.undo()
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.BrowserContext]:
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        context.set_default_timeout(20_000)
-        sync_api.expect.set_options(timeout=20_000)
+    with browsing.chromium(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
 def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
-    """A loaded page; afterwards nobody outside may have been asked, and the console must be empty of errors."""
-    tab = browser.new_page()
-    faults: list[str] = []
-    hosts: set[str] = set()
-
-    def hear(message: sync_api.ConsoleMessage) -> None:
-        # 422 is how gradio answers a form that its validator refused; the browser logs it as an error
-        if message.type == "error" and "status of 422" not in message.text:
-            faults.append(message.text)
-
-    tab.on("console", hear)
-    tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or urlsplit(request.url).scheme))
-    tab.goto(address)
-    tab.get_by_label("Noise B").wait_for()
-    sync_api.expect(tab.get_by_label("Steps")).to_be_visible()
-    yield tab
-    tab.close()
-    assert hosts <= {"127.0.0.1", "localhost", "data", "blob"}
-    assert faults == []
+    """A loaded page, `browsing.watched`."""
+    with browsing.watched(browser) as tab:
+        tab.goto(address)
+        tab.get_by_label("Noise B").wait_for()
+        sync_api.expect(tab.get_by_label("Steps")).to_be_visible()
+        yield tab
 
 
 def press(page: sync_api.Page, name: str) -> None:
@@ -303,7 +237,7 @@ def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(
 def test_the_tab_key_reaches_the_form_and_nothing_that_is_hidden(page: sync_api.Page) -> None:
     words = "e => e.getAttribute('aria-label') || e.closest('label')?.innerText || e.innerText"
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
         assert page.locator(":focus").is_visible()
         box = page.locator(":focus").bounding_box()

@@ -14,8 +14,11 @@ import medgen
 from medgen import atomic, weights
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
-from medgen.generator import Request
+from medgen.generator import CONTROLS, Request
 from medgen.image import ImageSet, concatenate
+from medgen.region import Region
+
+SOURCE = ImageSet(np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8), "CR", "au", (0.0, 255.0))
 
 
 @pytest.fixture
@@ -168,20 +171,96 @@ def test_a_request_a_model_cannot_answer_is_refused(request_, words):
         request_.checked(card())
 
 
+def told_card():
+    """A model that takes whatever a request can say, of two cohorts."""
+    labels = ("normal", "viral_pneumonia", "No Finding", "Effusion", "Pneumonia")
+    columns = [f"label={word}" for word in labels] + ["cohort=kermany_cxr_128", "cohort=nih_cxr_128"]
+    columns += ["age", "age known", "sex=F", "sex=M", "view=AP", "view=PA"]
+    return replace(card(), name="all-cxr-8", labels=labels, net={"conditions": columns}, controls=CONTROLS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"label": "Effusion|Hernia"}, "all-cxr-8 does not know the label 'Hernia'; choose from normal, viral_pneu"),
+        ({"label": "Effusion|"}, "does not know the label ''"),
+        ({"label": 3}, "does not know the label 3"),
+        ({"label": "Effusion|Effusion"}, "each once"),
+        ({"label": "viral_pneumonia|Effusion"}, "belong to different data sets"),
+        ({"label": "No Finding|Effusion"}, "No Finding means no disease"),
+        ({"label": "Effusion", "cohort": "kermany_cxr_128"}, "choose nih_cxr_128"),
+        ({"cohort": "moon"}, "cannot be told cohort=moon"),
+        ({"label": "Effusion", "severity": float("nan")}, "Severity must be"),
+        ({"label": "Effusion", "severity": 1.5}, "Severity must be"),
+        ({"label": "normal", "severity": 0.5}, "needs a disease"),
+        ({"severity": 0.5}, "needs a disease"),
+        ({"age": float("nan")}, "Age must be"),
+        ({"age": 500}, "Age must be"),
+        ({"sex": "X"}, "sex must be F or M"),
+        ({"view": "lateral"}, "view must be AP or PA"),
+        ({"region": Region.from_mask(np.ones((8, 8), bool))}, "give the request a source"),
+        ({"region": Region.from_mask(np.ones((8, 9), bool)), "source": SOURCE}, "must be 8 x 8 pixels .* not 8 x 9"),
+        ({"region": Region.from_mask(np.zeros((8, 8), bool)), "source": SOURCE}, "region is empty"),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused(asked, words):
+    with pytest.raises(MedgenError, match=words):
+        Request((1,), **asked).checked(told_card())
+
+
+def test_a_full_request_passes_and_every_control_must_be_on_the_card():
+    region = Region.from_mask(np.eye(8, dtype=bool))
+    asked = {"label": "Effusion|Pneumonia", "severity": 0.5, "age": 60, "sex": "F", "view": "PA", "steps": 3}
+    asked |= {"cohort": "nih_cxr_128", "guidance": 2.0, "source": SOURCE, "region": region, "towards": 5}
+    full = Request((1,), mix=0.5, **asked)
+    assert set(asked) == set(CONTROLS) and full.checked(told_card()) == full
+    for name in CONTROLS:
+        fewer = tuple(control for control in CONTROLS if control != name)
+        with pytest.raises(MedgenError, match=f"all-cxr-8 takes no {name}"):
+            full.checked(replace(told_card(), controls=fewer))
+
+
+def test_a_model_without_conditions_takes_one_label():
+    with pytest.raises(MedgenError, match="one label at a time"):
+        Request((1,), label="a|b").checked(card())
+
+
 def test_guidance_that_is_no_number_is_refused():
     guided = replace(card(), controls=("guidance",), guidance=1.0)
-    for bad in (float("nan"), float("inf"), -1.0, 1e9, "2"):
+    for bad in (float("nan"), float("inf"), -1.0, 1e9, 10**400, "2"):
         with pytest.raises(MedgenError, match="Guidance"):
             Request((1,), guidance=bad).checked(guided)
 
 
 def test_a_request_survives_json():
-    asked = Request((3, 4), steps=5, guidance=1.5, label="a", towards=9, mix=0.25)
+    told = {"label": "Effusion|Pneumonia", "severity": 0.5, "age": 60.0, "sex": "F", "view": "PA"}
+    region = Region.from_mask(np.eye(8, dtype=bool))
+    asked = Request((3, 4), steps=5, guidance=1.5, towards=9, mix=0.25, cohort="nih_cxr_128", region=region, **told)
     assert Request.from_json(json.loads(json.dumps(asked.to_json()))) == asked
     with pytest.raises(MedgenError, match="may hold"):
         Request.from_json({"seeds": [1], "colour": 3})
     with pytest.raises(MedgenError, match="list"):
         Request.from_json({"seeds": 5})
+    with pytest.raises(MedgenError, match="region must be"):
+        Request.from_json({"seeds": [1], "region": [3]})
+
+
+def test_a_request_written_before_there_were_conditions_is_still_read():
+    old = {"seeds": [3], "steps": 4, "guidance": None, "label": "a", "towards": None, "mix": None}
+    assert Request.from_json(old) == Request((3,), steps=4, label="a")
+
+
+def test_the_json_of_a_request_names_its_source_but_does_not_hold_it():
+    asked = Request((3,), source=SOURCE)
+    values = asked.to_json()
+    assert len(values["source_sha256"]) == 64 and "source" not in values
+    assert values == Request((3,), source=replace(SOURCE, pixels=SOURCE.pixels.copy())).to_json()
+    assert values != Request((3,), source=replace(SOURCE, pixels=SOURCE.pixels + 1)).to_json()
+    assert Request.from_json(values) == Request((3,))
+    assert Request((3,)).to_json()["source_sha256"] is None
+    for bad in ("abc", 3, "Z" * 64):
+        with pytest.raises(MedgenError, match="64 hexadecimal digits"):
+            Request.from_json(values | {"source_sha256": bad})
 
 
 def test_images_refuse_wrong_arrays_and_nan():

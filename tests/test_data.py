@@ -1,6 +1,5 @@
 """Real images: the catalogue, splits by patient, the layouts people have on disk, and every broken form of them."""
 
-import csv
 import io
 import os
 import subprocess
@@ -11,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import compact_archive, webp
 from PIL import Image
 
 from medgen import layouts
 from medgen.data import DATASETS, available, data_dir, main, manifest_text, published_splits, real
 from medgen.errors import MedgenError
+from medgen.image import ImageSet, concatenate
+from medgen.record import Record, attributes, hash_split, on_two_sides, read_manifest
 
 MANIFESTS = Path(layouts.__file__).parent / "manifests"
 HERE = {name: available(name) for name in DATASETS}
@@ -31,22 +33,20 @@ def picture(seed, side=(128, 128)):
 
 def encoded(image, form):
     content = io.BytesIO()
-    image.save(content, form, lossless=True) if form == "WEBP" else image.save(content, form)
+    image.save(content, form)
     return content.getvalue()
 
 
-def write_archive(root, rows, name="kermany_cxr_128", label_column="label", images=None):
-    """A compact archive as in the shared data; rows are (file, label, patient, split)."""
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(("file", label_column, "patient", "split"))
-    writer.writerows(rows)
-    path = root / f"{name}.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for i, row in enumerate(rows):
-            archive.writestr(row[0], (images or {}).get(row[0]) or encoded(picture(i), "WEBP"))
-        archive.writestr("labels.csv", table.getvalue())
-    return path
+def write_archive(root, rows, images=None):
+    """kermany_cxr_128.zip; rows are (file, label, patient, split)."""
+    files = [(images or {}).get(row[0]) or webp(picture(i)) for i, row in enumerate(rows)]
+    return compact_archive(root / "kermany_cxr_128.zip", ("file", "label", "patient", "split"), rows, files)
+
+
+def write_adults(root, rows):
+    """nih_cxr_128.zip; rows are (file, labels, patient, age, sex, view)."""
+    columns = ("file", "labels", "patient", "age", "sex", "view")
+    return compact_archive(root / "nih_cxr_128.zip", columns, rows, [webp(picture(i)) for i in range(len(rows))])
 
 
 def rows(n=12):
@@ -84,8 +84,8 @@ def digest(folder):
 @pytest.mark.parametrize("name", ["kermany_cxr_128", "nih_cxr_128"])
 def test_no_patient_is_on_two_sides_of_the_published_manifest(name):
     entry = DATASETS[name]
-    published = layouts.read_manifest(MANIFESTS / entry.manifest)
-    assert layouts.on_two_sides(published) == []
+    published = read_manifest(MANIFESTS / entry.manifest)
+    assert on_two_sides(published) == []
     assert len({record.file for record in published}) == len(published) == entry.n_images
     assert len({record.patient for record in published}) == entry.n_subjects
     assert dict(Counter(record.split for record in published)) == entry.splits
@@ -94,21 +94,21 @@ def test_no_patient_is_on_two_sides_of_the_published_manifest(name):
 
 
 def test_the_check_for_two_sides_sees_a_leak():
-    leak = [layouts.Record(f"{s}.webp", "normal", "IM-0001", s, f"{s}.webp") for s in ("train", "test")]
-    assert layouts.on_two_sides(leak) == ["IM-0001"]
+    leak = [Record(f"{s}.webp", "normal", "IM-0001", s, f"{s}.webp") for s in ("train", "test")]
+    assert on_two_sides(leak) == ["IM-0001"]
 
 
 def test_patients_of_kermany_file_names_agree_with_the_published_ones():
-    for record in layouts.read_manifest(MANIFESTS / "kermany_cxr_128.csv"):
+    for record in read_manifest(MANIFESTS / "kermany_cxr_128.csv"):
         label, _, stem = record.file.removesuffix(".webp").partition("__")
         kind = "NORMAL" if label == "normal" else "PNEUMONIA"
         assert layouts._kermany_name(Path(kind) / f"{stem}.jpeg", kind) == (label, record.patient)
 
 
 def test_split_by_hash_is_stable_and_about_80_10_10():
-    published = layouts.read_manifest(MANIFESTS / "nih_cxr_128.csv")
-    assert [r.split for r in published] == [layouts.hash_split(r.patient) for r in published]
-    shares = Counter(layouts.hash_split(f"{i:08}") for i in range(5000))
+    published = read_manifest(MANIFESTS / "nih_cxr_128.csv")
+    assert [r.split for r in published] == [hash_split(r.patient) for r in published]
+    shares = Counter(hash_split(f"{i:08}") for i in range(5000))
     assert 3900 < shares["train"] < 4100 and 430 < shares["val"] < 570 and 430 < shares["test"] < 570
 
 
@@ -171,7 +171,7 @@ def test_the_returned_pixels_may_be_changed_without_spoiling_the_next_call(root)
 def test_a_replaced_archive_is_read_anew(root):
     path = write_archive(root, rows())
     before = real("kermany_cxr_128", "val").pixels
-    write_archive(root, rows(), images={row[0]: encoded(picture(99 + i), "WEBP") for i, row in enumerate(rows())})
+    write_archive(root, rows(), images={row[0]: webp(picture(99 + i)) for i, row in enumerate(rows())})
     os.utime(path, ns=(1, 1))
     assert not np.array_equal(real("kermany_cxr_128", "val").pixels, before)
 
@@ -208,6 +208,60 @@ def test_available_never_raises_and_real_does(monkeypatch, folder):
     assert not available("kermany_cxr_128")
     with pytest.raises(MedgenError, match="MEDGEN_DATA"):
         real("kermany_cxr_128", "train")
+
+
+# ---- what is known of a picture besides its label
+
+
+def test_attributes_come_with_the_pictures_and_stay_with_them(root):
+    children = [(f"IM-{i:04}.webp", "normal", f"IM-{i:04}", "train") for i in range(2)]
+    train = [f"{i:08}" for i in range(40) if hash_split(f"{i:08}") == "train"][:3]
+    known = (("34", "F", "PA"), ("411", "M", "AP"), ("", "", ""))
+    write_archive(root, children)
+    write_adults(root, [(f"{p}_000.webp", "Mass", p, *told) for p, told in zip(train, known, strict=True)])
+    adults, young = real("nih_cxr_128", "train"), real("kermany_cxr_128", "train")
+    cohort = {"cohort": "nih_cxr_128"}
+    expected = ({"age": "34", "sex": "F", "view": "PA", **cohort}, {"sex": "M", "view": "AP", **cohort}, cohort)
+    assert adults.attributes == expected
+    assert young.attributes == ({"cohort": "kermany_cxr_128"},) * 2
+    assert adults.take([2, 0]).attributes == (expected[2], expected[0])
+    assert concatenate([young, adults]).attributes == (*young.attributes, *expected)
+    (drawn,) = real("nih_cxr_128", "train", n=1, seed=5).subjects
+    assert real("nih_cxr_128", "train", n=1, seed=5).attributes == (expected[train.index(drawn)],)
+
+
+def test_a_set_without_attributes_has_none_and_one_too_few_is_refused():
+    plain = ImageSet(np.zeros((2, 1, 4, 4), np.float32), "CR", "au", (0.0, 1.0))
+    told = ImageSet(plain.pixels, "CR", "au", (0.0, 1.0), attributes=({"sex": "F"}, {}))
+    assert plain.take([0]).attributes is None and concatenate([plain, told]).attributes is None
+    with pytest.raises(MedgenError, match="2 images but 1 attributes"):
+        ImageSet(plain.pixels, "CR", "au", (0.0, 1.0), attributes=({},))
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [("58", "58"), ("058Y", "58"), ("0", "0"), ("018M", "1"), ("012D", "0"), (" 7 ", "7"), ("120", "120")]
+    + [(age, None) for age in ("121", "411", "148Y", "", None, "-3", "58.5", "old", "Y")],
+)
+def test_an_age_is_in_whole_years_or_unknown(age, years):
+    assert attributes(age, None, "") == ({} if years is None else {"age": years})
+
+
+def test_only_the_sexes_and_views_that_models_know_are_taken():
+    assert attributes(None, "M", "PA") == {"sex": "M", "view": "PA"}
+    assert attributes(None, "f", "ap") == {"sex": "F", "view": "AP"}
+    assert attributes(None, "unknown", "LATERAL") == {}
+
+
+def test_what_is_known_of_the_real_adults():
+    if not HERE["nih_cxr_128"]:
+        pytest.skip("nih_cxr_128 is not here")
+    told = [dict(one) for split in ("train", "val", "test") for one in real("nih_cxr_128", split).attributes]
+    ages = [int(one["age"]) for one in told if "age" in one]
+    assert len(told) == 975 and len(ages) == 898
+    assert 1 <= min(ages) < 10 and 80 < max(ages) < 100 and 40 < np.mean(ages) < 55
+    assert Counter(one.get("view") for one in told) == {"AP": 487, "PA": 411, None: 77}
+    assert Counter(one.get("sex") for one in told) == {"M": 493, "F": 405, None: 77}
 
 
 # ---- broken archives
@@ -275,7 +329,7 @@ def test_an_archive_with_a_patient_on_two_sides_is_refused(root):
 
 
 def test_an_archive_with_an_image_of_another_size_is_refused(root):
-    write_archive(root, rows(1), images={rows(1)[0][0]: encoded(picture(0, (64, 64)), "WEBP")})
+    write_archive(root, rows(1), images={rows(1)[0][0]: webp(picture(0, (64, 64)))})
     with pytest.raises(MedgenError, match="128"):
         real("kermany_cxr_128", "train")
 
@@ -284,7 +338,7 @@ def test_an_archive_with_an_image_of_another_size_is_refused(root):
 
 
 def test_folder_and_archive_of_the_same_images_give_the_same_set(root):
-    some = layouts.read_manifest(MANIFESTS / "kermany_cxr_128.csv")[::400]
+    some = read_manifest(MANIFESTS / "kermany_cxr_128.csv")[::400]
     write_archive(root, [(r.file, r.label, r.patient, r.split) for r in some])
     from_archive = real("kermany_cxr_128", "train", n=5, seed=1)
     (root / "kermany_cxr_128.zip").unlink()
@@ -303,11 +357,11 @@ def test_all_images_of_one_id_stay_on_one_side_whatever_their_folder_and_kind(ro
     folder = kermany(root, [*names, "test/NORMAL/IM-9003-0001.png", "train/NORMAL/NORMAL2-IM-9003-0001-0002.png"])
     published = published_splits("kermany_cxr_128.csv")
     found = layouts.kermany_records(folder, published)
-    assert layouts.on_two_sides(found) == []
+    assert on_two_sides(found) == []
     assert Counter(r.label for r in found) == {"bacterial_pneumonia": 4, "viral_pneumonia": 4, "normal": 2}
     by_patient = {r.patient: r.split for r in found}
     assert by_patient["person83"] == published["person83"] == "test"
-    assert by_patient["person9001"] == layouts.hash_split("person9001")
+    assert by_patient["person9001"] == hash_split("person9001")
     assert {"IM-9003", "NORMAL2-IM-9003"} <= set(by_patient)
 
 
@@ -380,10 +434,11 @@ HEADERS = {
 }
 
 
-def chestxray14(root, lines, images, table="Data_Entry_2017.csv", place="images"):
+def chestxray14(root, lines, images, table="Data_Entry_2017.csv", place="images", view=False):
     folder = root / "ChestX-ray14"
+    header = HEADERS[table] + (",View Position" if view else "")
     (folder / place).mkdir(parents=True)
-    (folder / table).write_text("\n".join([HEADERS[table], *lines]) + "\n", encoding="utf-8-sig")
+    (folder / table).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8-sig")
     for i, name in enumerate(images):
         (folder / place / name).write_bytes(encoded(picture(i), "PNG"))
     return folder
@@ -398,11 +453,21 @@ def test_chestxray14_gives_joined_labels_and_splits_by_patient(root, table, plac
     ]
     folder = chestxray14(root, lines, [line.split(",")[0] for line in lines[:60]], table, place)
     found = layouts.chestxray14_records(folder, published_splits("nih_cxr_128.csv"))
-    assert len(found) == 60 and layouts.on_two_sides(found) == []
+    assert len(found) == 60 and on_two_sides(found) == []
     assert {r.label for r in found} == {"No Finding", "Edema|Mass"}
     images = real("nih_cxr_128", "train")
     assert set(images.subjects) == {r.patient for r in found if r.split == "train"}
     assert images.subjects[0] in {f"{p:0>8}" for p in patients}
+
+
+@pytest.mark.parametrize(("table", "age"), [("Data_Entry_2017.csv", "058Y"), ("Data_Entry_2017_v2020.csv", "58")])
+def test_chestxray14_tells_age_sex_and_view(root, table, age):
+    lines = [f"00000001_000.png,Mass,0,1,{age},M,PA", "00000001_001.png,Mass,1,1,411,F,", "00000001_002.png,Mass,2,1"]
+    folder = chestxray14(root, lines, [line.split(",")[0] for line in lines], table, view=True)
+    found = layouts.chestxray14_records(folder, {})
+    assert [r.attributes for r in found] == [{"age": "58", "sex": "M", "view": "PA"}, {"sex": "F"}, {}]
+    images = real("nih_cxr_128", hash_split("00000001"))
+    assert images.attributes[0] == {"age": "58", "sex": "M", "view": "PA", "cohort": "nih_cxr_128"}
 
 
 def test_an_image_that_the_table_lacks_is_named(root):
@@ -439,14 +504,14 @@ def test_a_16_bit_image_is_refused_rather_than_clipped(root):
     folder = chestxray14(root, ["00000001_000.png,Mass,0,1,58,M"], [])
     Image.fromarray(np.full((128, 128), 40000, np.uint16)).save(folder / "images/00000001_000.png")
     with pytest.raises(MedgenError, match="8-bit"):
-        real("nih_cxr_128", layouts.hash_split("00000001"))
+        real("nih_cxr_128", hash_split("00000001"))
 
 
 # ---- the command line
 
 
 def test_check_finds_each_kind_of_fault_and_changes_nothing(root, capsys):
-    same = encoded(picture(7), "WEBP")
+    same = webp(picture(7))
     faulty = [
         ("blank.webp", "normal", "IM-1", "train"),
         ("twin_a.webp", "normal", "IM-2", "train"),
@@ -456,7 +521,7 @@ def test_check_finds_each_kind_of_fault_and_changes_nothing(root, capsys):
         ("leak_a.webp", "normal", "IM-6", "train"),
         ("leak_b.webp", "normal", "IM-6", "test"),
     ]
-    blank = encoded(Image.new("L", (128, 128), 9), "WEBP")
+    blank = webp(Image.new("L", (128, 128), 9))
     images = {"blank.webp": blank, "twin_a.webp": same, "twin_b.webp": same, "broken.webp": b"no image"}
     write_archive(root, faulty, images=images)
     before = digest(root)
@@ -466,6 +531,14 @@ def test_check_finds_each_kind_of_fault_and_changes_nothing(root, capsys):
     assert len(wrong) == len(expected)
     assert all(any(word in line for line in wrong) for word in expected)
     assert digest(root) == before
+
+
+def test_check_counts_what_is_known(root, capsys):
+    write_adults(root, [(f"{i:08}_000.webp", "Mass", f"{i:08}", "40" if i % 2 else "", "M", "") for i in range(8)])
+    assert main(["check", "nih_cxr_128"]) == 1  # the checksum is not the published one
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    counts = {" ".join(words[:2]): sum(map(int, words[2:])) for words in lines if words[:1] == ["with"]}
+    assert counts == {"with age": 4, "with sex": 8}
 
 
 def test_check_of_a_truncated_archive_is_a_finding_not_a_crash(root, capsys):
@@ -502,7 +575,7 @@ def test_list_says_what_is_here(root, capsys):
 def test_manifest_writes_only_names(root, tmp_path):
     write_archive(root, rows(4))
     assert main(["manifest", "kermany_cxr_128", "--out", str(tmp_path / "m.csv")]) == 0
-    found = layouts.read_manifest(tmp_path / "m.csv")
+    found = read_manifest(tmp_path / "m.csv")
     assert [(r.file, r.label, r.patient, r.split) for r in found] == rows(4)
 
 

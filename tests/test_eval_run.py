@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from eval import fakes, protocols, report, run
+from eval import board, fakes, protocols, report, run
 from medgen import ImageSet, MedgenError, ModelCard, Request, load
-from medgen.data import available, real
+from medgen.data import DATASETS, available, real
 
 LABELS = ("bacterial_pneumonia", "normal", "viral_pneumonia")
 SIZES = {"train": 48, "val": 12, "test": 20}
@@ -164,6 +165,23 @@ def test_no_floor_patient_is_among_the_real_ones_and_the_floor_has_the_same_n():
     assert again.floor.subjects == found.floor.subjects
 
 
+def test_other_steps_are_asked_and_said_and_never_become_the_report(house, tmp_path, capsys):
+    replace(card("noise-s"), controls=("steps",), steps=3).save(house / "noise-s")
+    flags = ["noise-s", "--protocol", "cxr-128", "--split", "val", "--extractor", "pixels-32", "--steps", "7"]
+    with pytest.raises(SystemExit):
+        run.main(flags)
+    assert "need --out" in capsys.readouterr().err
+    assert run.main([*flags, "--out", str(tmp_path / "seven.json")]) == 0
+    assert json.loads((tmp_path / "seven.json").read_text())["steps"] == 7
+    assert [path.name for path in (house / "noise-s").iterdir()] == ["card.json"]
+    model = load("noise-s")
+    like = Request(seeds=(), steps=7)
+    seen = []
+    model.sample, real_sample = lambda asked: (seen.append(asked.steps), real_sample(asked))[1], model.sample
+    fakes.sample(model, (0, 1), (None, None), like)
+    assert seen == [7]
+
+
 def test_a_subset_takes_whole_patients():
     images = real("kermany_cxr_128", "train")
     some = protocols.whole_patients(images, 9)
@@ -187,12 +205,58 @@ def test_labels_have_the_train_proportions_in_every_run_of_seeds():
         protocols.labels_for(card("z", labels=("dog",)), (0,), shares)
 
 
+def test_label_sets_are_asked_whole_less_the_words_the_model_does_not_know():
+    told = replace(card("x", labels=("A", "B")), net={"conditions": ["label=A", "label=B"]})
+    shares = {"A": 0.4, "A|B": 0.2, "B|C": 0.2, "C": 0.2}
+    labels = protocols.labels_for(told, tuple(range(400)), shares)
+    assert {label: labels.count(label) for label in set(labels)} == {
+        "A": pytest.approx(200, abs=3), "A|B": pytest.approx(100, abs=3), "B": pytest.approx(100, abs=3)
+    }  # fmt: skip
+    one_at_a_time = protocols.labels_for(card("y", labels=("A", "B", "C")), tuple(range(50)), shares)
+    assert set(one_at_a_time) == {"A", "C"}
+    with pytest.raises(MedgenError, match=r"none of which the data has \(A, B, C\)"):
+        protocols.labels_for(card("z", labels=("dog",)), (0,), shares)
+
+
+def test_a_model_of_two_data_sets_has_a_report_of_each_and_the_main_one_keeps_its_name(
+    house, made_up_data, monkeypatch, capsys
+):
+    both = card("noise-both", labels=(*LABELS, "No Finding", "Pneumonia", "Effusion"))
+    replace(both, data="kermany_cxr_128+nih_cxr_128").save(house / "noise-both")
+    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
+    for name in ("cxr-128", "nih-128"):
+        words = ["noise-both", "--protocol", name, "--extractor", "pixels-32", "--repeats", "5"]
+        assert run.main(words) == 0, capsys.readouterr().err
+    files = {path.name: report.read(path) for path in (house / "noise-both").glob("report*.json")}
+    assert {name: (r["protocol"], set(r["labels"])) for name, r in files.items()} == {
+        "report-test-pixels-32-6.json": ("cxr-128", set(LABELS)),
+        # this family takes one label at a time; Hernia it does not know
+        "report-nih-128-test-pixels-32-8.json": ("nih-128", {"No Finding", "Pneumonia"}),
+    }
+    frame = board.rows().set_index("protocol")
+    assert frame.loc["nih-128", "data"].tolist() == ["nih_cxr_128"] * 2  # the model and the floor
+    assert report.file_name("test", "inception-v3-2048", True, 104, "nih-128") == "report-nih-128.json"
+    assert run.main(["noise-b", "--protocol", "nih-128", "--extractor", "pixels-32"]) == 2
+    assert "none of which the data has" in capsys.readouterr().err
+
+
+def test_every_protocol_is_of_a_data_set_and_the_main_one_comes_first():
+    assert all(known.data in DATASETS and known.name == name for name, known in protocols.PROTOCOLS.items())
+    both = replace(card("x"), data="nih_cxr_128+kermany_cxr_128")
+    assert [known.name for known in protocols.protocols_of(both)] == ["nih-128", "cxr-128"]
+    assert protocols.protocols_of(replace(both, data=None)) == ()
+    children = replace(both, labels=("normal",), controls=("label",))
+    assert [known.name for known in protocols.protocols_of(children)] == ["cxr-128"], "nobody can ask it for adults"
+
+
 def test_images_come_back_in_the_order_of_their_seeds():
     model = load("noise-b")
     seeds = tuple(range(40))
     labels = [LABELS[i % 3] for i in seeds]
     images = fakes.sample(model, seeds, labels)
     assert images.labels == tuple(labels)
+    for places, batch in fakes.batches(model, seeds, labels):
+        assert np.array_equal(batch.pixels, images.pixels[places])
     for i in (0, 1, 38):
         alone = model.sample(Request(seeds=(i,), label=labels[i]))
         assert np.array_equal(images.pixels[i], alone.pixels[0])
@@ -223,7 +287,7 @@ def test_an_unknown_protocol_and_missing_data_are_said(house, capsys, monkeypatc
 
 
 def test_a_diverged_model_is_not_measured():
-    setting = run.prepare(run._options(["noise-a", "--protocol", "cxr-128", "--extractor", "pixels-32"]), False)
+    setting = run.prepare("cxr-128", "test", extractor="pixels-32")
     broken = ImageSet(np.full((20, 1, 128, 128), np.nan, np.float32), "CR", "au", (0.0, 255.0))
     with pytest.raises(MedgenError, match="NaN"):
         run.evaluate(setting, fakes.Fakes(broken, None, {"model": "x"}))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +21,7 @@ from PIL import Image
 from pydicom.pixels import apply_voi_lut
 from pydicom.valuerep import validate_value
 
-from medgen import ImageSet, MedgenError, ModelCard, Request, files, provenance
+from medgen import ImageSet, MedgenError, ModelCard, Region, Request, files, noise, provenance
 
 CARD = ModelCard(
     name="noise-cxr-9",
@@ -332,6 +333,113 @@ def test_a_zip_that_fails_keeps_the_earlier_one(tmp_path, monkeypatch):
     with pytest.raises(MedgenError, match="No space left"):
         files.zip_set(image_set(), CARD, REQUEST, path, seconds=2.0)
     assert tree(tmp_path) == {"set.zip": before}
+
+
+# --- what a picture of half a disease, and one of which a region was made, are called
+
+GRADED = replace(CARD, labels=("normal", "viral_pneumonia"), controls=("label", "severity", "source", "region"))
+SEAM = Region.from_mask(np.eye(7, 9, dtype=bool))
+
+
+def one_of_each(tmp_path: Path, request: Request) -> tuple[dict[str, str], dict[str, str], pydicom.Dataset, str]:
+    """`(row of labels.csv, PNG text, DICOM file, names of the files)` of the first picture of `request`."""
+    for format in files.FORMATS:
+        images = noise.load(GRADED).sample(request)
+        files.save_set(images, GRADED, request, tmp_path / format, seconds=0.0, format=format)
+    with (tmp_path / "png" / "labels.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    (ds,) = (pydicom.dcmread(path) for path in (tmp_path / "dcm").glob("*.dcm"))
+    return row, Image.open(tmp_path / "png" / row["file"]).text, ds, " ".join(tree(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("severity", "label", "name"),
+    [
+        (None, "viral_pneumonia", "viral_pneumonia"),
+        (0.0, "normal", "normal_severity0.0"),
+        (0.5, "viral_pneumonia", "viral_pneumonia_severity0.5"),
+        (1, "viral_pneumonia", "viral_pneumonia_severity1.0"),
+    ],
+)
+def test_no_file_claims_more_disease_than_was_asked(tmp_path, severity, label, name):
+    request = Request((3,), label="viral_pneumonia", severity=severity)
+    assert noise.load(GRADED).sample(request).labels == (label,)
+    row, words, ds, names = one_of_each(tmp_path, request)
+    graded = {} if severity is None else {"severity": str(severity)}
+    assert row == {"file": f"0000_seed3_{name}.png", "seed": "3", "label": label, **graded}
+    assert words["Label"] == label and words.get("Severity") == graded.get("severity")
+    asked = "" if severity is None else f"severity {severity} "
+    assert ds.SeriesDescription == f"SYNTHETIC noise-cxr-9 {asked}{label}"
+    assert f"label {label}{', ' if asked else ''}{asked.strip()}." in ds.DerivationDescription
+    (file,) = provenance.read_manifest(tmp_path / "png" / "manifest.json")["files"]
+    assert (file["label"], file.get("severity")) == (label, severity)
+    if severity == 0.0:
+        assert "pneumonia" not in f"{names} {ds.SeriesDescription} {ds.DerivationDescription} {words['Label']}"
+
+
+def test_a_severity_stands_where_a_long_label_cannot_push_it_out():
+    words = {**mark(), "Label": "viral_pneumonia|" * 9, "Severity": "0.1"}
+    assert "severity 0.1 viral" in read(files.dicom_bytes(picture(), words)).SeriesDescription
+
+
+def test_pictures_of_one_set_with_and_without_a_severity_share_a_table(tmp_path):
+    with files.folder_writer(GRADED, tmp_path / "set") as writer:
+        for severity in (None, 0.0, 0.25):
+            writer.add(image_set(1), Request((0,), label="viral_pneumonia", severity=severity))
+        writer.finish(seconds=0.0)
+    with (tmp_path / "set" / "labels.csv").open(newline="") as file:
+        rows = [(row["label"], row["severity"]) for row in csv.DictReader(file)]
+    assert rows == [("viral_pneumonia", ""), ("normal", "0.0"), ("viral_pneumonia", "0.25")]
+
+
+def test_a_label_of_a_region_is_never_that_of_the_whole_picture(tmp_path):
+    request = Request((3,), label="viral_pneumonia", source=image_set(1), region=SEAM, source_synthetic=True)
+    assert noise.load(GRADED).sample(request).labels is None
+    row, words, ds, _ = one_of_each(tmp_path, request)
+    name = "0000_seed3_region-viral_pneumonia.png"
+    assert row == {"file": name, "seed": "3", "label": "", "region_label": "viral_pneumonia"}
+    assert "Label" not in words and words["Region label"] == "viral_pneumonia"
+    assert ds.SeriesDescription == "SYNTHETIC noise-cxr-9 region: viral_pneumonia"
+    assert ", region label viral_pneumonia." in ds.DerivationDescription
+    (file,) = provenance.read_manifest(tmp_path / "png" / "manifest.json")["files"]
+    assert (file["label"], file["region_label"]) == (None, "viral_pneumonia")
+
+
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_a_repainted_upload_is_called_partly_synthetic_and_a_repainted_synthetic_picture_wholly(tmp_path, uploaded):
+    # who says nothing is taken to give an upload
+    request = Request((3,), label="normal", source=image_set(1), region=SEAM)
+    request = request if uploaded else replace(request, source_synthetic=True)
+    _, words, ds, _ = one_of_each(tmp_path, request)
+    kind = "compositeWithTrainedAlgorithmicMedia" if uploaded else "trainedAlgorithmicMedia"
+    share = "PARTLY SYNTHETIC" if uploaded else "SYNTHETIC"
+    assert f'digitalsourcetype/{kind}"' in words["XML:com.adobe.xmp"]
+    assert words["Synthetic"] == ("partly" if uploaded else "true")
+    assert ds.DerivationDescription.endswith(f"digitalsourcetype/{kind}")
+    assert str(ds.PatientName) == f"{share}^NOT A PATIENT{' RECORD' if uploaded else ''}"
+    assert ds.PatientID == ds.StudyID == share and ds.SeriesDescription.startswith(f"{share} noise")
+    assert ds[0x0008, 0x001C].value == "YES" and ds.ConversionType == ("WSD" if uploaded else "SYN")
+    manifest = provenance.read_manifest(tmp_path / "dcm" / "manifest.json")
+    for said in (words["Disclaimer"], words["XML:com.adobe.xmp"], ds.ImageComments, manifest["notice"]):
+        assert ("Partly synthetic" in said) == ("the rest is an uploaded picture" in said) == uploaded
+    assert ("The rest is the uploaded picture." in ds.DerivationDescription) == uploaded
+    # of an upload nobody knows whether letters are burned in or it was a JPEG once
+    assert ("BurnedInAnnotation" in ds) == ("LossyImageCompression" in ds) == (not uploaded)
+    for element in ds.iterall():
+        if element.VR in ("LO", "SH", "PN", "CS", "ST", "LT") and element.VM == 1:
+            validate_value(element.VR, str(element.value), pydicom.config.RAISE)
+    # whoever remakes it from the manifest marks it the same way
+    (again,) = provenance.requests_of(manifest)
+    assert again.keeps_upload() == uploaded and again == replace(request, source=None)
+
+
+def test_a_manifest_must_not_say_in_words_that_a_source_is_synthetic(tmp_path):
+    path = files.save_set(image_set(), CARD, REQUEST, tmp_path / "set", seconds=0.0)
+    values = json.loads(path.read_text())
+    for bad in ("no", 1):
+        values["request"]["source_synthetic"] = bad
+        with pytest.raises(MedgenError, match="source_synthetic it cannot have"):
+            provenance.requests_of(values)
 
 
 # --- provenance

@@ -18,8 +18,8 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
 from eval import features as feature_module
-from eval import metrics
-from eval.bootstrap import half_sample_interval, mean_interval
+from eval import measure, metrics
+from eval.bootstrap import half_sample_interval, mean_entry, mean_interval
 from eval.features import INCEPTION_SHA256, Extractor, features, histograms, inception, pixels_32, resize_tf1
 from medgen import ImageSet, MedgenError
 
@@ -218,6 +218,34 @@ def test_distance_intervals_hold_the_expected_value_at_this_n(metric, least):
         low, high = half_sample_interval(metric, **draw(seed), repeats=60)
         inside += low <= expected <= high
     assert least <= inside / 100 <= 1.0
+
+
+def test_the_interval_of_a_difference_is_paired():
+    """What varies between patients cancels in a comparison of each with itself."""
+    before = gaussian(80, 1).ravel().astype(float)
+    after = before + 0.1 + 0.01 * gaussian(80, 1, seed=1).ravel()
+    both = [mean_entry(values) for values in (before, after, after - before)]
+    assert [entry["low"] < entry["value"] < entry["high"] for entry in both] == [True] * 3
+    assert both[2]["low"] > 0.09 and both[1]["low"] < both[0]["high"], "apart as pairs, not as two sets"
+    assert mean_entry(np.zeros(5)) == {"value": 0.0, "low": None, "high": None}
+
+
+def test_each_label_is_measured_with_its_fid_and_n_and_a_set_counts_for_each_of_its_words():
+    space = Extractor("made up", "0" * 64, 16, ("fid", "kid"), lambda pixels: pixels)
+    labels = ["A"] * 20 + ["A|B"] * 20 + ["C"] * 4
+    shift = np.repeat([0.0, 3.0, 0.0], [20, 20, 4])[:, None]
+    sides = [
+        measure.Measured(gaussian(44, seed=seed) + where, np.full((44, 4), 0.25), None, labels)
+        for seed, where in ((0, 0.0), (1, shift))
+    ]
+    found = measure.by_label(real=sides[0], fake=sides[1], extractor=space, k=5)
+    assert {label: (entry["n_real"], entry["n_fake"]) for label, entry in found.items()} == {
+        "A": (40, 40),
+        "B": (20, 20),
+    }
+    assert found["B"]["fid"] == pytest.approx(metrics.fid(real=sides[0].features[20:40], fake=sides[1].features[20:40]))
+    assert found["B"]["fid"] > found["A"]["fid"] > 0 and found["B"]["kid"] > found["A"]["kid"]
+    assert found["B"]["recall"] < found["A"]["recall"]
 
 
 def test_distance_intervals_are_not_shifted_by_duplicates():

@@ -77,7 +77,8 @@ def test_committed_reports_belong_to_the_committed_weights():
 def test_checkpoints_stay_small():
     files = [path for path in (ROOT / "checkpoints").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < LIMIT_MB * 2**20
-    assert all(path.stat().st_size <= 16 * 2**20 + 4096 for path in files)
+    # shards written before 21 November 2026 did not count their headers
+    assert all(path.stat().st_size <= 16 * 2**20 + 16_384 for path in files)
 
 
 def test_no_shared_image_is_committed():

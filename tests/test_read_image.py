@@ -141,7 +141,7 @@ def bad_file(path: Path, kind: str) -> Path:
         ("empty", "neither"),
         ("truncated dicom", "cannot be read"),
         ("odd modality", "cannot be read"),
-        ("odd length", "cannot be read"),
+        ("odd length", "cannot be read|holds no picture"),
         ("dicom bomb", "60000 x 60000"),
         ("frames", "2 frames"),
         ("colour dicom", "grey"),

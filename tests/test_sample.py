@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 import medgen
 from medgen import ModelCard, Request, noise, sample
-from medgen.provenance import pixels_sha256
+from medgen.provenance import pixels_sha256, read_manifest, requests_of
 
 NAME = "noise-cxr-8"
 ROOT = Path(medgen.__file__).parent.parent
@@ -108,6 +109,88 @@ def test_a_latent_walk_is_remade_too(tmp_path, card):
     path = medgen.files.save_set(images, card, request, tmp_path / "walk", seconds=0.0)
     assert run("--manifest", path, "--out", tmp_path / "again") == 0
     assert hashes(tmp_path / "walk") == hashes(tmp_path / "again")
+
+
+TOLD = {"severity": 0.25, "age": 61.5, "sex": "F", "view": "PA", "cohort": "nih_cxr_128", "steps": 2, "guidance": 2.0}
+COLUMNS = [*(f"label={word}" for word in ("No Finding", "Effusion", "Pneumonia")), "cohort=nih_cxr_128"]
+COLUMNS += ["age", "age known", "sex=F", "sex=M", "view=AP", "view=PA"]
+
+
+@pytest.fixture
+def told_card(tmp_path, card) -> ModelCard:
+    """The noise model with a card that takes every flag."""
+    changes = {"net": {"conditions": COLUMNS}, "labels": ("No Finding", "Effusion", "Pneumonia")}
+    made = replace(card, controls=("label", *TOLD), guidance=1.0, **changes)
+    made.save(tmp_path / "checkpoints" / NAME)
+    return made
+
+
+def test_every_flag_reaches_the_request_and_its_manifest(tmp_path, told_card):
+    flags = [word for name, value in TOLD.items() for word in (f"--{name}", value)]
+    assert run(NAME, "--label", "Effusion", *flags, "--out", tmp_path / "out") == 0
+    written = read_manifest(tmp_path / "out" / "manifest.json")
+    assert requests_of(written) == [Request((0,), label="Effusion", **TOLD)]
+    assert run("--manifest", tmp_path / "out" / "manifest.json", "--out", tmp_path / "again") == 0
+
+
+def test_severity_zero_is_filed_as_healthy(tmp_path, told_card):
+    assert run(NAME, "--label", "Effusion|Pneumonia", "--severity", 0, "--out", tmp_path / "out") == 0
+    with (tmp_path / "out" / "labels.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label"], row["severity"]) == ("No Finding", "0.0") and "Effusion" not in row["file"]
+    words = Image.open(tmp_path / "out" / row["file"]).text
+    assert words["Label"] == "No Finding" and json.loads(words["Request"])["label"] == "Effusion|Pneumonia"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--severity", "nan", "--label", "Effusion"), "Severity must be"),
+        (("--severity", "0.5"), "needs a disease to grade"),
+        (("--severity", "0.5", "--label", "Effusion", "--label", "No Finding"), "not No Finding"),
+        (("--age", "200"), "Age must be"),
+        (("--sex", "W"), "sex must be F or M"),
+        (("--view", "LL"), "view must be AP or PA"),
+        (("--cohort", "moon"), "cannot be told cohort=moon"),
+        (("--label", "Effusion|Hernia"), "does not know the label 'Hernia'"),
+        (("--label", "Effusion|No Finding"), "means no disease"),
+    ],
+)
+def test_a_flag_without_sense_is_one_sentence_and_writes_nothing(tmp_path, told_card, capsys, words, sentence):
+    assert run(NAME, *words, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said and left(tmp_path) == []
+
+
+def test_a_committed_model_heeds_severity_and_two_labels(tmp_path):
+    name, sick = "stylegan2-cxr-128", ("bacterial_pneumonia", "viral_pneumonia")
+    asked = {
+        "healthy": ("--label", "normal"),
+        "none": ("--label", sick[0], "--severity", 0),
+        "half": ("--label", sick[0], "--severity", 0.5),
+        "all": ("--label", sick[0], "--severity", 1),
+        "one": ("--label", sick[0]),
+        "other": ("--label", sick[1]),
+        "both": ("--label", "|".join(sick)),
+    }
+    for folder, words in asked.items():
+        assert run(name, "--seed", 5, *words, "--out", tmp_path / folder) == 0
+    made = {folder: hashes(tmp_path / folder)[0] for folder in asked}
+    assert made["none"] == made["healthy"] and made["all"] == made["one"]
+    assert len({made[folder] for folder in ("healthy", "half", "one", "other", "both")}) == 5
+    assert (tmp_path / "both" / "0000_seed5_bacterial_pneumonia-viral_pneumonia.png").is_file()
+    assert run("--manifest", tmp_path / "half" / "manifest.json", "--out", tmp_path / "again") == 0
+
+
+def test_a_set_made_from_a_picture_cannot_be_remade_from_its_manifest_alone(tmp_path, card, capsys):
+    assert run(NAME, "--out", tmp_path / "out") == 0
+    path = tmp_path / "out" / "manifest.json"
+    values = json.loads(path.read_text())
+    values["request"]["source_sha256"] = "ab" * 32
+    path.write_text(json.dumps(values))
+    assert run("--manifest", path, "--out", tmp_path / "again") == 2
+    assert f"a picture that it does not hold, sha256 {'ab' * 32}" in capsys.readouterr().err
+    assert left(tmp_path) == ["out"]
 
 
 def test_other_pixels_than_the_manifest_says_exit_1(tmp_path, card, capsys):

@@ -13,24 +13,33 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from conftest import compact_archive, made_up_xray, webp
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import medgen
+from medgen import ImageSet
+from medgen.conditions import Conditions
+from medgen.data import DATASETS, real
+from medgen.diffusion import FoldedUNet
 from medgen.errors import MedgenError
 from medgen.gan import build as build_gan
+from medgen.stylegan import StyleGenerator
 from train import diffusion, gan
 from train.augment import DRAWS, adapt, augment
 from train.config import parse
-from train.data import Order, Split
+from train.data import Order, Split, count_words, hidden
 from train.discriminators import DCDiscriminator, StyleDiscriminator
+from train.export import answers
 from train.run import Run
 from train.validate import sliced_wasserstein
 
 ROOT = Path(__file__).parent.parent
 SMALL_DIFFUSION = ["--fold", "8", "--channels", "32", "64", "--attention", "0", "1", "--precision", "no"]
-SMALL_DIFFUSION += ["--sample-steps", "2"]
+SMALL_DIFFUSION += ["--sample-steps", "2", "--rarest", "1"]
 SMALL_GAN = ["--channels", "16", "16", "16", "--fold", "8", "--latent", "16", "--precision", "no", "--r1-every", "2"]
+SMALL_GAN += ["--rarest", "1"]
+BOTH = ("kermany_cxr_128", "nih_cxr_128")
 RARE = ["--save-every", "100000", "--validate-every", "100000", "--sample-every", "100000"]
 
 
@@ -190,11 +199,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_losses_stay(monkeypatch):
     forward = diffusion.build({}).__class__.forward
     sizes = []
 
-    def small_memory(self, scaled, level, label):
+    def small_memory(self, scaled, level, told):
         sizes.append(len(scaled))
         if len(scaled) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(self, scaled, level, label)
+        return forward(self, scaled, level, told)
 
     monkeypatch.setattr("medgen.diffusion.FoldedUNet.forward", small_memory)
     halved = losses(train_diffusion("--images", 32, "--batch", 8, "--find-batch-size", out="tight"))
@@ -317,6 +326,11 @@ def test_a_time_limit_saves_and_a_second_call_goes_on():
         (["--sample-steps", "0"], "--sample-steps"),
         (["--size", "64"], "change --data or --size"),
         (["--attention", "0"], "describe no network"),
+        (["--data", "kermany_cxr_128", "kermany_cxr_128"], "several different ones"),
+        (["--data", "kermany_cxr_128", "mnist"], "no data set 'mnist'"),
+        (["--rarest", "0"], "--rarest"),
+        (["--label-dropout", "1.5"], "--label-dropout must be from 0 to 1"),
+        (["--attribute-dropout", "-0.1"], "--attribute-dropout must be from 0 to 1"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(arguments, words):
@@ -344,13 +358,188 @@ def test_every_image_of_an_epoch_is_seen_once_and_processes_share_the_update():
     assert torch.equal(order.indices(1), order.indices(1))
 
 
-def test_the_labels_of_a_split_are_numbered_as_in_the_split_that_trains():
-    train, val = (Split.load("kermany_cxr_128", name, torch.device("cpu")) for name in ("train", "val"))
-    turned = Split.load("kermany_cxr_128", "val", torch.device("cpu"), train.names[::-1])
-    assert turned.names == train.names[::-1]
-    assert torch.equal(turned.labels, len(train.names) - 1 - val.labels)
-    with pytest.raises(MedgenError, match="which the others lack"):
-        Split.load("kermany_cxr_128", "val", torch.device("cpu"), train.names[:1])
+def test_one_data_set_alone_is_told_its_labels_and_nothing_else():
+    split = Split.load(("kermany_cxr_128",), "train")
+    words = real("kermany_cxr_128", "train").labels
+    assert split.columns == ("label=normal", "label=bacterial_pneumonia", "label=viral_pneumonia")
+    expected = [[float(f"label={word}" == column) for column in split.columns] for word in words]
+    assert split.conditions.tolist() == expected
+    assert split.attributes == ()
+    assert split.counts == {word: {"images": 8, "patients": 8} for word in DATASETS["kermany_cxr_128"].labels}
+
+
+def test_a_rare_label_is_counted_by_patients_and_gets_no_column():
+    common, every = (Split.load(("nih_cxr_128",), "train", rarest=rarest) for rarest in (5, 1))
+    assert every.columns[:4] == ("label=No Finding", "label=Effusion", "label=Hernia", "label=Pneumonia")
+    assert common.columns[:3] == ("label=No Finding", "label=Effusion", "label=Pneumonia")
+    assert common.columns[3:] == ("age", "age known", "sex=F", "sex=M", "view=AP", "view=PA")
+    assert every.counts == common.counts
+    # two pictures a patient
+    assert every.counts["Hernia"] == {"images": 2, "patients": 1}
+    assert every.counts["Effusion"] == {"images": 10, "patients": 5}
+    assert every.counts["Pneumonia"] == {"images": 20, "patients": 10}
+    rarer = Split.load(("nih_cxr_128",), "train", rarest=6)
+    assert rarer.columns[:2] == ("label=Pneumonia", "age")
+    images = real("nih_cxr_128", "train")
+    for word, told in zip(images.labels, common.conditions, strict=True):
+        shown = {c.removeprefix("label=") for c, value in zip(common.columns, told, strict=True) if value and "=" in c}
+        assert {one for one in shown if not one.startswith(("sex", "view"))} == set(word.split("|")) - {"Hernia"}
+
+
+def test_attributes_are_told_where_they_are_known():
+    split, images = Split.load(("nih_cxr_128",), "train"), real("nih_cxr_128", "train")
+    at = {column: split.conditions[:, i] for i, column in enumerate(split.columns)}
+    for i, told in enumerate(images.attributes):
+        assert at["age known"][i] == ("age" in told)
+        assert at["age"][i] == pytest.approx((int(told["age"]) - 50) / 25 if "age" in told else 0.0)
+        for column in ("sex=F", "sex=M", "view=AP", "view=PA"):
+            name, _, word = column.partition("=")
+            assert at[column][i] == (told.get(name) == word)
+    assert 0 < at["age known"].mean() < 1
+
+
+def test_two_data_sets_together_tell_which_one_a_picture_is_of():
+    train = Split.load(BOTH, "train")
+    assert len(train.images) == 24 + 32
+    first = train.columns.index("cohort=kermany_cxr_128")
+    assert train.columns[first : first + 2] == tuple(f"cohort={name}" for name in BOTH)
+    assert train.conditions[:, first : first + 2].sum(dim=1).eq(1).all()
+    assert train.conditions[:24, first].eq(1).all() and train.conditions[24:, first + 1].eq(1).all()
+    assert [[train.columns[i] for i in group] for group in train.attributes] == [
+        [f"cohort={name}" for name in BOTH],
+        ["age", "age known"],
+        ["sex=F", "sex=M"],
+        ["view=AP", "view=PA"],
+    ]
+    val = Split.load(BOTH, "val", train.columns)
+    assert val.columns == train.columns and val.conditions.shape == (6 + 8, len(train.columns))
+
+
+def test_the_val_split_is_told_what_the_train_split_is_told():
+    train = Split.load(("kermany_cxr_128",), "train")
+    plain, turned = (Split.load(("kermany_cxr_128",), "val", c) for c in (train.columns, train.columns[::-1]))
+    assert torch.equal(turned.conditions, plain.conditions.flip(1))
+    fewer = Split.load(("kermany_cxr_128",), "val", train.columns[:1])
+    assert torch.equal(fewer.conditions, plain.conditions[:, :1])
+    assert fewer.conditions.sum() == 2, "pictures of the other labels have an empty row"
+
+
+def test_data_sets_of_different_size_cannot_be_joined(made_up_data, tmp_path, monkeypatch):
+    row = ("a.webp", "normal", "IM-0001", "train")
+    large = made_up_xray(0, 10).resize((256, 256))
+    compact_archive(tmp_path / "kermany_cxr_256.zip", ("file", "label", "patient", "split"), [row], [webp(large)])
+    shutil.copy(made_up_data / "kermany_cxr_128.zip", tmp_path)
+    monkeypatch.setenv("MEDGEN_DATA", str(tmp_path))
+    with pytest.raises(MedgenError, match="differ in size"):
+        Split.load(("kermany_cxr_128", "kermany_cxr_256"), "train")
+
+
+def test_patients_who_are_in_two_versions_of_a_data_set_count_once():
+    told = tuple({"cohort": name} for name in ("kermany_cxr_128", "kermany_cxr_256", "nih_cxr_128"))
+    images = ImageSet(np.zeros((3, 1, 4, 4), np.float32), "CR", "au", (0.0, 1.0), None, ("Mass",) * 3, ("7",) * 3, told)
+    assert count_words(images, ("nih_cxr_128",)) == {"Mass": {"images": 3, "patients": 2}}
+
+
+def test_hiding_takes_whole_rows_and_whole_groups_at_the_rates_asked_for():
+    """Columns: two labels, a cohort of two, age and whether it is known; 20,000 rows, five standard errors of slack."""
+    conditions = torch.tensor([1.0, 1.0, 1.0, 0.0, -0.4, 1.0]).repeat(20_000, 1)
+    groups = ((2, 3), (4, 5))
+    u = torch.rand(len(conditions), 3, generator=torch.Generator().manual_seed(0))
+    out = hidden(conditions, groups, u, 0.1, 0.2)
+    nothing = (out == 0).all(dim=1)
+    assert nothing.float().mean() == pytest.approx(0.1, abs=0.011)
+    told = out[~nothing]
+    assert told[:, :2].eq(1).all(), "the labels of a row that is told are never hidden alone"
+    no_cohort, no_age = told[:, 2] == 0, told[:, 5] == 0
+    assert torch.equal(no_age, told[:, 4] == 0), "the age and whether it is known go together"
+    for gone in (no_cohort, no_age):
+        assert gone.float().mean() == pytest.approx(0.2, abs=0.015)
+    assert (no_cohort & no_age).float().mean() == pytest.approx(0.04, abs=0.008), "independent of each other"
+    kept = out != 0
+    assert torch.equal(out[kept], conditions[kept])
+    assert torch.equal(hidden(conditions, groups, u, 0.0, 0.0), conditions)
+    assert not hidden(conditions, groups, u, 1.0, 0.0).any()
+    assert torch.equal(hidden(conditions[:, :2], (), u[:, :1], 0.0, 1.0), conditions[:, :2])
+
+
+@pytest.mark.parametrize("script", ["diffusion", "gan"])
+def test_what_the_networks_are_told_obeys_both_dropouts(script, monkeypatch):
+    """Both networks of a GAN must see the same: a discriminator that knows more would ask for what was not asked."""
+    seen = {}
+    kinds = {"diffusion": [FoldedUNet], "gan": [StyleGenerator, StyleDiscriminator]}[script]
+    for kind in kinds:
+        forward = kind.forward
+
+        def spy(self, *inputs, kind=kind, forward=forward):
+            if self.training:  # not the averaged copy
+                seen.setdefault(kind, []).append(inputs[-1])
+            return forward(self, *inputs)
+
+        monkeypatch.setattr(kind, "forward", spy)
+    train = train_diffusion if script == "diffusion" else train_gan
+    columns = Split.load(BOTH, "train").columns
+    labels = torch.tensor([column.startswith("label=") for column in columns])
+    for number, (label_dropout, attribute_dropout) in enumerate(((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))):
+        seen.clear()
+        flags = ["--label-dropout", label_dropout, "--attribute-dropout", attribute_dropout, "--data", *BOTH]
+        train("--images", 56, "--batch", 8, *flags, out=f"run-{number}")
+        for kind in kinds:
+            told = torch.cat(seen[kind])
+            assert told[:, labels].any() == (label_dropout == 0)
+            assert told[:, ~labels].any() == (label_dropout == attribute_dropout == 0)
+        first = [told[0] for told in seen.values()]
+        assert all(torch.equal(one, first[0]) for one in first)
+
+
+@pytest.mark.parametrize("script", ["diffusion", "gan"])
+def test_a_card_says_what_the_model_was_told_and_what_of_it_can_be_asked(script):
+    train = train_diffusion if script == "diffusion" else train_gan
+    train("--images", 8, "--batch", 8, "--data", *BOTH, "--rarest", 5, "--export")
+    (card,) = medgen.cards().values()
+    columns = Split.load(BOTH, "train", rarest=5).columns
+    assert tuple(card.net["conditions"]) == columns
+    diseases = ("bacterial_pneumonia", "viral_pneumonia")
+    assert card.labels == ("normal", *diseases, "No Finding", "Effusion", "Pneumonia")
+    told = ("label", "severity", "age", "sex", "view", "cohort")
+    steered = ("steps", "guidance", "towards", "source", "region") if script == "diffusion" else ("towards",)
+    assert card.controls == (*told, *steered)
+    assert card.data == "kermany_cxr_128+nih_cxr_128"
+    assert "CC BY 4.0" in card.licence and "NIH Clinical Center" in card.licence
+    assert "Kermany" in card.trained["citation"] and "Wang" in card.trained["citation"]
+    assert card.trained["labels"]["Hernia"] == {"images": 2, "patients": 1}, "counted although it is not offered"
+    assert card.trained["labels"]["normal"] == {"images": 8, "patients": 8}
+
+
+def test_a_model_that_is_told_nothing_offers_nothing():
+    small = ["--preset", "dcgan", "--width", "4", "--latent", "8", "--precision", "no", "--images", "8", "--batch", "8"]
+    gan.main([*small, *RARE, "--cpu", "--name", "dc-cxr-128", "--export"])
+    (card,) = medgen.cards().values()
+    assert card.labels == () and card.controls == ("towards",)
+    assert set(card.trained["labels"]) == set(DATASETS["kermany_cxr_128"].labels)
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields"),
+    [
+        ((), ()),
+        (("label=normal",), ("label",)),
+        (("label=normal", "label=viral_pneumonia"), ("label", "severity")),
+        (("label=Pneumonia", "label=Edema", "age", "age known"), ("label", "age")),
+        (("label=normal", "label=Pneumonia"), ("label",)),  # health of one cohort, disease of the other
+        (("cohort=kermany_cxr_128", "cohort=nih_cxr_128", "view=AP", "view=PA"), ("view", "cohort")),
+    ],
+)
+def test_controls_follow_from_what_the_model_is_told(columns, fields):
+    assert answers(Conditions(columns)) == fields
+
+
+def test_a_run_of_the_time_of_one_data_set_is_resumed():
+    train_diffusion("--images", 8, "--batch", 8)
+    path = Path("run/config.json")
+    values = json.loads(path.read_text())
+    assert values["data"] == ["kermany_cxr_128"]
+    path.write_text(json.dumps({**values, "data": "kermany_cxr_128"}))
+    assert len(train_diffusion("--images", 16, "--batch", 8, "--resume")) == 2
 
 
 def test_presets_differ_and_flags_override_them():
@@ -360,13 +549,32 @@ def test_presets_differ_and_flags_override_them():
     assert parse(gan.GanConfig, gan.PRESETS, ["--name", "x", "--batch", "3"], "").batch == 3
 
 
-@pytest.mark.parametrize("net", [{"architecture": "dcgan", "width": 4}, {"architecture": "stylegan2", "labels": 3}])
-def test_generators_make_pictures_of_the_size_their_discriminators_take(net):
-    generator = build_gan(net)
-    pictures = generator(torch.randn(4, generator.latent), torch.zeros(4, dtype=torch.int64))
-    assert pictures.shape == (4, 1, 128, 128)
-    judge = DCDiscriminator(128, 4) if net["architecture"] == "dcgan" else StyleDiscriminator(labels=3)
-    assert judge(pictures, torch.zeros(4, dtype=torch.int64)).shape == (4,)
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("architecture", ["dcgan", "stylegan2"])
+def test_generators_make_pictures_of_the_size_their_discriminators_take(architecture, channels):
+    if architecture == "dcgan":
+        net, judge, channels = {"width": 4}, DCDiscriminator(128, 4), 1
+    else:
+        net = {"conditions": ["label=normal", "age", "age known"], "image_channels": channels}
+        judge = StyleDiscriminator(conditions=3, image_channels=channels)
+    generator = build_gan({"architecture": architecture, **net})
+    told = torch.rand(4, 3)
+    pictures = generator(torch.randn(4, generator.latent), told)
+    assert pictures.shape == (4, channels, 128, 128)
+    assert judge(pictures, told).shape == (4,)
+
+
+@torch.no_grad()
+def test_the_discriminator_judges_by_the_conditions_and_without_them_by_the_picture_alone():
+    judge = StyleDiscriminator((8, 8), fold=8, conditions=2)
+    pictures, told = torch.randn(4, 1, 64, 64), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    alone, judged = judge(pictures), judge(pictures, told)
+    assert judged[0] == alone[0]
+    shift = judged - alone
+    assert shift[1:].abs().min() > 1e-4
+    # linear in the conditions, for the same picture
+    none, one, other, both = judge(pictures[:1].expand(4, -1, -1, -1), told).tolist()
+    assert both - none == pytest.approx((one - none) + (other - none), abs=1e-4)
 
 
 def test_augmentation_off_is_the_identity_and_on_moves_pictures():
@@ -377,6 +585,19 @@ def test_augmentation_off_is_the_identity_and_on_moves_pictures():
     assert ((moved - pictures).abs().amax(dim=(1, 2, 3)) > 1e-3).float().mean() > 0.9
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(augment(pictures, torch.tensor(0.8), u), moved), "coordinates lost bits to mixed precision"
+
+
+def test_augmentation_moves_all_channels_alike_and_leaves_the_values_of_latents():
+    u = torch.rand(16, DRAWS, generator=torch.Generator().manual_seed(1))
+    p = torch.tensor(0.8)
+    one = torch.rand(16, 1, 32, 32)
+    moved = augment(one.expand(-1, 3, -1, -1), p, u)
+    assert torch.equal(moved, augment(one, p, u).expand(-1, 3, -1, -1))
+    flat = torch.full((16, 4, 32, 32), 0.3)
+    assert torch.allclose(augment(flat, p, u, colour=False), flat, atol=1e-6)
+    assert (augment(flat, p, u) - flat).abs().amax(dim=(1, 2, 3)).gt(1e-3).float().mean() > 0.5
+    geometry = augment(one, p, u, colour=False)
+    assert ((geometry - one).abs().amax(dim=(1, 2, 3)) > 1e-3).float().mean() > 0.5
 
 
 def test_augmentation_never_mirrors():
@@ -406,3 +627,32 @@ def test_the_validation_distance_orders_pictures():
     assert same == 0
     assert alike < 0.5 * collapsed
     assert alike < 0.2 * far
+
+
+@pytest.mark.parametrize("script", ["diffusion", "gan"])
+def test_a_run_started_from_a_model_makes_its_pictures_until_it_has_learned_more(script):
+    train = train_diffusion if script == "diffusion" else train_gan
+    train("--images", 32, "--batch", 8, "--rate", 1e-2, "--warmup", 0, "--export")
+    (name,) = medgen.cards()
+    asked = medgen.Request((0, 1), label="viral_pneumonia")
+    old, before = medgen.load(name).sample(asked).pixels, medgen.cards()[name]
+    more = ["--batch", 8, "--data", *BOTH, "--init", name, "--export"]
+    train("--images", 8, "--rate", 0, *more, out="more")
+    new = medgen.cards()[name]
+    assert new.trained["started_from"]["name"] == name
+    assert (new.trained["started_from"]["images_seen"], new.trained["images_seen"]) == (32, 32 + 8)
+    assert set(before.net["conditions"]) < set(new.net["conditions"])
+    assert new.trained["started_from"]["data"] == "kermany_cxr_128"
+    np.testing.assert_allclose(medgen.load(name).sample(asked).pixels, old, atol=1.0)  # of 255; weights are fp16
+    # its folder is gone, and the run goes on all the same
+    train("--images", 16, "--rate", 0, "--resume", "--export", out="more")
+    assert medgen.cards()[name].trained["started_from"] == new.trained["started_from"]
+    np.testing.assert_allclose(medgen.load(name).sample(asked).pixels, old, atol=1.0)
+
+
+def test_a_run_cannot_start_from_nothing_or_from_another_architecture():
+    with pytest.raises(MedgenError, match="no model 'x' in checkpoints/"):
+        train_diffusion("--images", 8, "--init", "x")
+    train_gan("--images", 8, "--batch", 8, "--export")
+    with pytest.raises(MedgenError, match="another architecture"):
+        train_diffusion("--images", 8, "--init", "g-cxr-128", out="other")
