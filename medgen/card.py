@@ -35,6 +35,8 @@ class ModelCard:
         trained: how: images seen, seconds, hardware, precision, commit, ... as the training script wrote it.
         licence: of the weights.
         paper: source of the method.
+        translates: of a translator: `direction` ("t1-t2"), `source` and `target` contrast, and the `modality`, `unit` and
+            `window` of the picture it wants; empty for others.
         limits: one or two sentences: what it cannot do, what must not be concluded.
         folder: where the card was read from; not part of the file.
     """
@@ -57,6 +59,7 @@ class ModelCard:
     guidance: float | None = None
     data: str | None = None
     trained: dict[str, Any] = field(default_factory=dict)
+    translates: dict[str, Any] = field(default_factory=dict)
     paper: str = ""
     folder: Path | None = field(default=None, compare=False)
 
@@ -108,7 +111,7 @@ _WORDS = {str: "text", list: "a list", dict: "an object", int: "a whole number",
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "family", "title", "modality", "unit", "licence", "limits", "paper"), (str,)),
     **dict.fromkeys(("window", "shape", "controls", "labels"), (list,)),
-    **dict.fromkeys(("net", "weights", "trained"), (dict,)),
+    **dict.fromkeys(("net", "weights", "trained", "translates"), (dict,)),
     "spacing_mm": (list, _NONE),
     "steps": (int, _NONE),
     "guidance": (int, float, _NONE),

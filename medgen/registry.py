@@ -14,6 +14,7 @@ FAMILIES: dict[str, str] = {
     "noise": "medgen.noise",
     "gan": "medgen.gan",
     "diffusion": "medgen.diffusion",
+    "translator": "medgen.translator",
 }
 """Family name -> the module whose `load(card)` returns a Generator. Imported when first needed."""
 

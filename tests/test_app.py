@@ -495,7 +495,18 @@ def test_demos_import_no_training_code_and_no_torch() -> None:
             assert not {name.split(".")[0] for name in names} & {"train", "torch"}, path.name
 
 
-def test_the_app_is_on_screen_with_five_seconds_of_work_and_without_torch(checkpoints: Path) -> None:
+def _seconds_to_import_gradio() -> float:
+    """Processor seconds of a process that does nothing else: what these seconds are worth on this machine now."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import gradio"], check=True, cwd=ROOT)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_the_app_is_on_screen_with_less_than_twice_the_work_of_gradio_itself_and_without_torch(
+    checkpoints: Path,
+) -> None:
+    gradio_alone = _seconds_to_import_gradio()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -510,8 +521,8 @@ def test_the_app_is_on_screen_with_five_seconds_of_work_and_without_torch(checkp
         process = psutil.Process(app.pid)
         times = process.cpu_times()
         assert "Synthetic medical images" in answer
-        # processor time, not the clock: other work on the machine must not decide
-        assert times.user + times.system < 5.0
+        # processor time and not the clock, against gradio's own: neither a busy nor a slow machine must decide
+        assert times.user + times.system < 2.0 * gradio_alone
         assert not [m.path for m in process.memory_maps() if "libtorch" in m.path]
         assert {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"} == {"127.0.0.1"}
     finally:

@@ -122,17 +122,18 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: channels after the first convolution.
+        inputs: channels of what is judged; 2 for a picture beside what it was made of.
     """
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 48, inputs: int = 1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4, width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * inputs, width, 4, 2, 1), nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(width // 4, 2 * width), nn.LeakyReLU(0.2),
             nn.Conv2d(2 * width, 2 * width, 3, 1, 1), nn.GroupNorm(width // 4, 2 * width), nn.LeakyReLU(0.2),
             nn.Conv2d(2 * width, 1, 3, 1, 1),
         )  # fmt: skip
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H/8, W/8)` scores, positive for "real"."""
+        """`(N, inputs, H, W)` in [-1, 1] -> `(N, 1, H/8, W/8)` scores, positive for "real"."""
         return self.layers(pixels)

@@ -19,6 +19,7 @@ from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
 from train import warm
 from train.autoencoders import Trained
+from train.config import Config
 from train.pictures import grid
 from train.run import Run, hardware
 
@@ -36,17 +37,9 @@ def export(
     """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
 
     What the model may be asked is what `net["conditions"]` says it was told while training, and `controls`.
-
-    The folder is made whole beside the run and then takes the place of the old one, reports included: those are about
-    other weights.
     """
     config = run.config
-    folder = run.folder / "export"
-    shutil.rmtree(folder, ignore_errors=True)
-    tensors, chosen = run.best_weights()
-    prefix = module + "/"
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    run.averages[module].load_state_dict(state)
+    state, chosen = best_state(run, module)
     sources = [data.DATASETS[name] for name in config.data]
     # also those behind the autoencoder and the model that the run started from
     behind = [*config.data, *warm.data_of(old), *([] if inner is None else inner.facts.get("data", ()))]
@@ -56,39 +49,72 @@ def export(
     shape = (channels, height, width) if inner is None else (1, height * FACTOR, width * FACTOR)
     card = ModelCard(
         name=config.name, family=family, title=title, modality=sources[0].modality, unit="au", window=(0.0, 255.0),
-        shape=shape, net=net, weights=weights.save(state, folder), controls=(*answers(told), *controls),
+        shape=shape, net=net, controls=(*answers(told), *controls),
         labels=told.labels, steps=steps,
         guidance=guidance, data="+".join(config.data), paper=paper,
         limits=LIMITS.format(sets="one data set" if len(sources) == 1 else f"{len(sources)} data sets"),
         licence="MIT (weights); data " + "; ".join(dict.fromkeys(source.licence for source in heritage)),
         trained={
-            "images_seen": run.seen + warm.before(old, "images_seen"),
-            "images": len(run.split.images),
-            "epochs": round(run.seen / len(run.split.images), 1),
-            "updates": run.step,
-            "seconds": round(run.seconds) + warm.before(old, "seconds"),
-            "hardware": hardware(run.device),
-            "precision": config.precision,
-            **warm.facts(old),
-            "parameters": sum(p.numel() for p in run.modules[module].parameters()),
-            **chosen,
-            "commit": provenance.commit(),
+            **training_facts(run, module, chosen, old),
             "citation": " + ".join(dict.fromkeys(source.citation for source in heritage)),
             "labels": run.split.counts,
             **({} if inner is None else {"autoencoder": inner.facts}),
         },
     )  # fmt: skip
+    public = config if inner is None else replace(config, autoencoder=inner.facts["name"])
+    return publish(run, card, state, public, sample)
+
+
+def best_state(run: Run, module: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The best averaged weights of `module`, which it then has, and how they were chosen."""
+    tensors, chosen = run.best_weights()
+    prefix = module + "/"
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    run.averages[module].load_state_dict(state)
+    return state, chosen
+
+
+def training_facts(run: Run, module: str, chosen: dict[str, Any], old: ModelCard | None) -> dict[str, Any]:
+    """How a model was trained, for `card.trained`."""
+    return {
+        "images_seen": run.seen + warm.before(old, "images_seen"),
+        "images": len(run.split.images),
+        "epochs": round(run.seen / len(run.split.images), 1),
+        "updates": run.step,
+        "seconds": round(run.seconds) + warm.before(old, "seconds"),
+        "hardware": hardware(run.device),
+        "precision": run.config.precision,
+        **warm.facts(old),
+        "parameters": sum(p.numel() for p in run.modules[module].parameters()),
+        **chosen,
+        "commit": provenance.commit(),
+    }
+
+
+def publish(
+    run: Run, card: ModelCard, state: dict[str, Tensor], config: Config, sample: Callable[[], Tensor] | None
+) -> ModelCard:
+    """Writes `checkpoints/<card.name>` whole beside the run, then lets it take the place of the old one, reports
+    included: those are about other weights.
+
+    Args:
+        run: the finished run.
+        card: all but `weights`.
+        state: the weights.
+        config: what to publish of it; the folders of the run are paths of this machine and are left out.
+        sample: pictures for samples.png and the film of the training; None where they would show real patients.
+    """
+    folder = run.folder / "export"
+    shutil.rmtree(folder, ignore_errors=True)
+    card = replace(card, weights=weights.save(state, folder))
     card.save(folder)
-    # not the folders of the runs: paths of this machine
-    public = replace(config, out="", resume=False)
-    if inner is not None:
-        public = replace(public, autoencoder=inner.facts["name"])
-    write_json(folder / "config.json", asdict(public))
-    write_bytes(folder / "samples.png", grid(sample(), columns=6))
+    write_json(folder / "config.json", asdict(replace(config, out="", resume=False)))
     _curves(run, folder / "log.jsonl")
-    if (run.folder / "training.gif").exists():
-        shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
-    take_place(folder, checkpoints_dir() / config.name)
+    if sample is not None:
+        write_bytes(folder / "samples.png", grid(sample(), columns=6))
+        if (run.folder / "training.gif").exists():
+            shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
+    take_place(folder, checkpoints_dir() / card.name)
     return card
 
 
