@@ -147,7 +147,7 @@ def samplers(run: Run, module: str, validation: Split, adversarial: bool) -> tup
     every = max(1, len(validation.images) // 150)
 
     def pictures() -> Tensor:
-        return sheet(*translated(mean, validation, run, max(1, len(validation.images) // 6)))
+        return sheet(*translated(mean, validation, run, max(1, len(validation.images) // 12)))
 
     def metric() -> float:
         _, made, target = translated(mean, validation, run, every)
@@ -158,8 +158,8 @@ def samplers(run: Run, module: str, validation: Split, adversarial: bool) -> tup
 
 
 def sheet(source: Tensor, made: Tensor, target: Tensor) -> Tensor:
-    """Rows of six: sources, translations, targets; `(18, 1, H, W)`."""
-    return torch.cat([source[:6], made[:6], target[:6]])
+    """Twelve slices as rows of six: sources, translations, targets, and again; `(36, 1, H, W)`."""
+    return torch.cat([side[first : first + 6] for first in (0, 6) for side in (source, made, target)])
 
 
 def describe(way: str) -> str:

@@ -137,7 +137,7 @@ def train(config: ResidualConfig) -> Run:
 
     @torch.no_grad()
     def sample() -> Tensor:
-        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 6))[:6]
+        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 12))[:12]
         pixels = validation.pixels(index).float().to(where)
         answer = mean.answer(pixels[:, :1])
         solver = mean.scheduler()
