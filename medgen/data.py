@@ -5,6 +5,7 @@
 
     python -m medgen.data list | check NAME | fetch NAME [--out DIR] [--url URL] | manifest NAME [--out FILE]
     python -m medgen.data pairs --bids DIR | --ixi DIR --out DIR          # see medgen.pairs
+    python -m medgen.data openneuro ds000001 --out DIR                    # see medgen.openneuro
 
 Images are looked for in the folder `$MEDGEN_DATA`: a compact archive first, then the folders people download.
 """
@@ -238,11 +239,16 @@ def main(argv: list[str] | None = None) -> int:
     fetch.add_argument("--url", help="another address of the compact archive or of the upstream file")
     manifest.add_argument("--out", type=Path, help="file to write (default: print)")
     commands.add_parser("pairs", add_help=False, help="pairs of slices from BIDS or IXI folders of NIfTI files")
+    commands.add_parser("openneuro", add_help=False, help="heads of a data set of OpenNeuro, with resume")
     asked, rest = parser.parse_known_args(argv)
     if asked.command == "pairs":
         from medgen.pair_command import main as pairs
 
         return pairs(rest)
+    if asked.command == "openneuro":
+        from medgen.openneuro_command import main as openneuro
+
+        return openneuro(rest)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
 

@@ -20,15 +20,17 @@ def main(argv: list[str] | None = None) -> int:
     """Makes pairs; 0 = done, 1 = no pair was kept, 2 = the user has to do something first."""
     parser = argparse.ArgumentParser(
         prog="python -m medgen.data pairs",
-        description="Pairs of slices of two contrasts of one head. The input is only read; a stopped run goes on.",
+        description="Pairs of slices of two scans of one head. The input is only read; a stopped run goes on.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--bids", type=Path, metavar="DIR", help="a BIDS data set, such as one of OpenNeuro")
     where.add_argument("--ixi", type=Path, metavar="DIR", help="the unpacked IXI archives")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or one to go on with")
-    parser.add_argument("--source", default="T1w", help="what to translate (default: %(default)s)")
-    parser.add_argument("--target", default="T2w", help="what to make (default: %(default)s)")
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="brain masks named after the pairs, on the source")
+    parser.add_argument("--source", default="T1w", help="what to translate, such as T1w, CT (default: %(default)s)")
+    parser.add_argument("--target", default="T2w", help="what to make, such as FLAIR, CT (default: %(default)s)")
+    brain = parser.add_mutually_exclusive_group()
+    brain.add_argument("--masks", type=Path, metavar="DIR", help="brain masks named after the pairs, on the source")
+    brain.add_argument("--brain", action="store_true", help="find the brain in the source by HD-BET: a minute a head")
     parser.add_argument("--side", type=int, default=256, help="pixels along an edge (default: %(default)s)")
     parser.add_argument("--spacing-mm", type=float, default=1.0, help="size of a pixel (default: %(default)s)")
     parser.add_argument(
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             spacing_mm=asked.spacing_mm,
             foreground=asked.foreground,
             register=not asked.no_register,
-            brain="whole" if asked.masks is None else "masks",
+            brain="hd-bet" if asked.brain else "whole" if asked.masks is None else "masks",
         )
         root: Path = asked.bids or asked.ixi
         found = (find_bids if asked.bids else find_ixi)(root, asked.source, asked.target)

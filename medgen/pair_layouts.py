@@ -1,4 +1,8 @@
-"""Which two scans of one head belong together, in the folders people download: BIDS (OpenNeuro) and IXI. Only names."""
+"""Which two scans of one head belong together, in the folders people download: BIDS (OpenNeuro) and IXI. Only names.
+
+In a BIDS folder a scan is a NIfTI file, or a folder or ZIP of a DICOM series with the same name, and a CT may lie in
+`anat/` or `ct/` as `*_ct` or `*_CT`: BIDS has no place for it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgen.errors import MedgenError
+from medgen.pair_scan import modality
 
 _NIFTI = (".nii.gz", ".nii")
 _IXI = re.compile(r"(IXI\d+)-(?P<site>[A-Za-z]+)-(?P<scan>\d+)-(?P<kind>[A-Za-z0-9]+)")
@@ -22,7 +27,7 @@ class Candidate:
         key: names the pair in file names: `sub-01_ses-1_run-2`, `IXI002-Guys-0828`.
         subject: whose head; all sessions of a subject go to one split.
         session: "" where there is one only.
-        source: path of the one scan; None where it is missing.
+        source: path of the one scan, a file or a folder of DICOM; None where it is missing.
         target: path of the other.
         refused: why no pair is made of them, where the names already tell.
     """
@@ -36,7 +41,7 @@ class Candidate:
 
 
 def find_bids(root: Path, source: str, target: str) -> list[Candidate]:
-    """Pairs of a BIDS folder: `sub-*/[ses-*/]anat/*_{source,target}.nii[.gz]`, `derivatives/` left alone.
+    """Pairs of a BIDS folder: `sub-*/[ses-*/]{anat,ct}/*_{source,target}.nii[.gz]`, `derivatives/` left alone.
 
     In a session, scans with equal entities (run, acq, ...) go together; else its first source with its first target.
     Every other scan of these kinds is listed as refused.
@@ -45,14 +50,19 @@ def find_bids(root: Path, source: str, target: str) -> list[Candidate]:
         MedgenError: no such folder, or nothing in it is named so.
     """
     sessions: dict[tuple[str, str], dict[str, dict[str, Path]]] = defaultdict(lambda: {source: {}, target: {}})
-    for place in (*_folder(root).glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")):
+    kinds = {kind.upper() if modality(kind) == "CT" else kind: kind for kind in (source, target)}
+    types = ("anat", "ct") if "CT" in kinds else ("anat",)
+    _folder(root)
+    for place in (
+        place for start in ("sub-*", "sub-*/ses-*") for name in types for place in root.glob(f"{start}/{name}")
+    ):
         parts = place.relative_to(root).parts
         key = (parts[0], parts[1] if len(parts) == 3 else "")
         for path in sorted(place.iterdir()):
-            stem = _stem(path)
-            entities, _, suffix = stem.rpartition("_")
-            if suffix in (source, target) and entities:
-                sessions[key][suffix].setdefault(entities, path)
+            entities, _, suffix = _scan_stem(path).rpartition("_")
+            kind = kinds.get("CT" if modality(suffix) == "CT" else suffix)
+            if kind is not None and entities:
+                sessions[key][kind].setdefault(entities, path)
     if not sessions:
         raise MedgenError(
             f"{root.name} holds no sub-*/anat/*_{source}.nii.gz or *_{target}.nii.gz; give the folder of a BIDS set."
@@ -133,3 +143,8 @@ def _folder(root: Path) -> Path:
 def _stem(path: Path) -> str:
     """The name without .nii or .nii.gz; "" for other files."""
     return next((path.name.removesuffix(end) for end in _NIFTI if path.name.endswith(end)), "")
+
+
+def _scan_stem(path: Path) -> str:
+    """The name of a NIfTI file, a ZIP or a folder without its ending; "" for other files."""
+    return path.name if path.is_dir() else _stem(path) or (path.stem if path.suffix == ".zip" else "")

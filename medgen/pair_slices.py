@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medgen.errors import MedgenError
+from medgen.read_series import AIR_HU
 from medgen.volume import Volume
 
 _SAME_SPACING = 0.01
@@ -16,6 +17,8 @@ _MAX_CUT = 0.02
 """Part of the head that may lie outside the picture."""
 MIN_COVER = 0.99
 """Part of the head in a slice that both scans must show."""
+_TISSUE_HU = -300.0
+"""Between air, foam and the table on the one side and fat on the other."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,13 @@ class PairSlices:
     """The slices of a pair that show enough.
 
     Args:
-        source: `(N, H, W)` float32, 0 outside the scan and outside the mask.
+        source: `(N, H, W)` float32; outside the scan and outside the mask 0, or air, -1024, where the unit is "HU".
         target: the same of the other scan.
         index: `(N,)` slice numbers on the grid, towards the head.
         affine: `(4, 4)` from (column, row, slice number) to RAS+ millimetres.
         overlap: Dice coefficient of what counts as head in both scans.
         left_out: how many slices showed too little, and how many were only in one of the scans.
+        units: of source and target, "HU" or "au".
     """
 
     source: np.ndarray
@@ -37,10 +41,15 @@ class PairSlices:
     affine: np.ndarray
     overlap: float
     left_out: tuple[int, int]
+    units: tuple[str, str] = ("au", "au")
 
 
-def head(array: np.ndarray) -> np.ndarray:
-    """Where there is more than a tenth of the brightest signal (percentile 99.5): a head, not the air around it."""
+def head(array: np.ndarray, unit: str = "au") -> np.ndarray:
+    """A head, not the air around it: where there is more than a tenth of the brightest signal (percentile 99.5), or, in
+    HU, the largest piece of tissue, without the rest it lies on."""
+    if unit == "HU":
+        labels, n = ndimage.label(array > _TISSUE_HU)
+        return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if n else labels > 0
     low, high = np.percentile(array, (1.0, 99.5))
     return array > low + 0.1 * (high - low)
 
@@ -67,15 +76,18 @@ def cut(
         spacing_mm: of these pixels.
         foreground: slices that show less head than this part of the fullest one are left out.
         matrix: `(4, 4)` from millimetres of `source` to those of `target`, RAS+; None = the headers are right.
-        mask: of the brain, > 0 inside, in the space of `source`; both scans become 0 outside.
+        mask: of the brain, > 0 inside, in the space of `source`; outside, MR becomes 0 and CT air.
 
     Raises:
         MedgenError: the head does not fit into the picture, or no slice shows enough of both.
     """
     seen = source.reoriented("LPS")
-    shows = head(seen.array) if mask is None else resampled(mask, seen.affine, seen.array.shape, nearest=True)[0] > 0
+    if mask is None:
+        shows = head(seen.array, seen.unit)
+    else:
+        shows = resampled(mask, seen.affine, seen.array.shape, nearest=True)[0] > 0
     if not shows.any():
-        raise MedgenError("the mask is empty")
+        raise MedgenError("the mask is empty" if mask is not None else "there is no head in the scan")
     affine, shape = _grid(seen, shows, side, spacing_mm)
     one, _ = resampled(seen, affine, shape)
     wanted, _ = resampled(Volume(shows.astype(np.float32), seen.affine, "MR", "au"), affine, shape, nearest=True)
@@ -85,9 +97,10 @@ def cut(
     if lost > _MAX_CUT:
         raise MedgenError(f"{lost:.0%} of the head lies outside {side} pixels of {spacing_mm:g} mm; use more of them")
     other, covered = resampled(target, affine, shape, matrix=matrix)
+    units = source.unit, target.unit
     if mask is not None:
-        one, other = np.where(shown, one, 0), np.where(shown, other, 0)
-    overlap = _dice(head(one) if mask is None else shown, head(other), covered)
+        one, other = (np.where(shown, array, _outside(unit)) for array, unit in zip((one, other), units, strict=True))
+    overlap = _dice(head(one, source.unit) if mask is None else shown, head(other, target.unit), covered)
     area = shown.sum(axis=(0, 1))
     full = area >= max(1.0, foreground * area.max())
     both = (shown & covered).sum(axis=(0, 1)) >= MIN_COVER * area
@@ -98,7 +111,7 @@ def cut(
         np.ascontiguousarray(array[:, :, index].transpose(2, 1, 0), np.float32) for array in (one, other)
     )
     left_out = int((~full).sum()), int((full & ~both).sum())
-    return PairSlices(source_slices, target_slices, index.astype(np.int32), affine, overlap, left_out)
+    return PairSlices(source_slices, target_slices, index.astype(np.int32), affine, overlap, left_out, units)
 
 
 def _grid(seen: Volume, shows: np.ndarray, side: int, spacing_mm: float) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -122,7 +135,8 @@ def resampled(
     matrix: np.ndarray | None = None,
     nearest: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`volume` on another grid: linear, smoothed first along axes that get coarser; 0 where it does not reach.
+    """`volume` on another grid: linear, smoothed first along axes that get coarser; where it does not reach, 0,
+    or air, if its unit is "HU".
 
     Args:
         volume: what to resample.
@@ -147,7 +161,11 @@ def resampled(
     values = ndimage.affine_transform(array, to_voxel[:3, :3], order=0 if nearest else 1, mode="nearest", **common)
     there = np.ones(array.shape, np.uint8)
     reach = ndimage.affine_transform(there, to_voxel[:3, :3], order=0, mode="grid-constant", cval=0, **common) > 0
-    return np.where(reach, values, np.float32(0)), reach
+    return np.where(reach, values, _outside(volume.unit)), reach
+
+
+def _outside(unit: str) -> np.float32:
+    return np.float32(AIR_HU if unit == "HU" else 0.0)
 
 
 def _dice(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:

@@ -1,6 +1,6 @@
-"""Pairs of slices of two contrasts of one head, made from folders of NIfTI files, every pair kept or refused and why.
+"""Pairs of slices of two contrasts of one head, made from folders of scans, every pair kept or refused and why.
 
-    python -m medgen.data pairs --bids DIR --out DIR [--source T1w] [--target T2w] [--masks DIR] [--side 256] ...
+    python -m medgen.data pairs --bids DIR --out DIR [--source T1w] [--target T2w | CT] [--masks DIR | --brain] ...
 
 The folder `--out` gets `KEY.npz` for each pair, and pairs.csv, slices.csv and report.txt. A run that was stopped goes
 on where it was when the same command is given again. The input is only read.
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from medgen.atomic import write_json
 from medgen.errors import MedgenError
 from medgen.pair_file import write_pair
 from medgen.pair_layouts import Candidate, find_mask
 from medgen.pair_report import write_report
+from medgen.pair_scan import modality, read_scan, stamp
 from medgen.pair_slices import PairSlices, cut
 from medgen.read_volume import read_volume
 from medgen.record import hash_split
@@ -36,13 +39,13 @@ class Settings:
     """What decides over the pairs of a folder; saved in it as settings.json.
 
     Args:
-        source: BIDS suffix of the scan to translate.
+        source: BIDS suffix of the scan to translate; "CT" is read in HU.
         target: of the scan to make.
         side: pixels along an edge of a picture.
         spacing_mm: of its pixels.
         foreground: slices that show less head than this part of the fullest one are left out.
         register: whether scans on different grids are registered; else such pairs are refused.
-        brain: "whole" heads, or only the brain, from "masks".
+        brain: "whole" heads, or only the brain: from "masks", or found in the source by "hd-bet".
     """
 
     source: str = "T1w"
@@ -54,10 +57,12 @@ class Settings:
     brain: str = "whole"
 
     def __post_init__(self) -> None:
-        if self.source == self.target:
+        if self.source.upper() == self.target.upper():
             raise MedgenError(f"Source and target are both {self.source}; give two kinds of scans.")
         if not (16 <= self.side <= 1024 and 0.1 <= self.spacing_mm <= 10 and 0 <= self.foreground <= 1):
             raise MedgenError("Give a side of 16 to 1024 pixels, a spacing of 0.1 to 10 mm and a foreground of 0 to 1.")
+        if self.brain == "hd-bet" and modality(self.source) != "MR":
+            raise MedgenError("The brain is found in MR only; make MR the source, or give masks of your own.")
 
 
 def prepare(
@@ -133,8 +138,7 @@ def _known(out: Path, candidate: Candidate, masks: Path | None) -> dict[str, Any
 def _stamp(candidate: Candidate, masks: Path | None) -> list[list[int]]:
     """Size and time of the files of a pair, which tell a replaced one."""
     paths = [candidate.source, candidate.target, None if masks is None else find_mask(masks, candidate.key)]
-    stats = [path.stat() for path in paths if path is not None]
-    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+    return [stamp(path) for path in paths if path is not None]
 
 
 def _row(candidate: Candidate, root: Path, out: Path, settings: Settings, masks: Path | None) -> dict[str, Any]:
@@ -150,8 +154,8 @@ def _row(candidate: Candidate, root: Path, out: Path, settings: Settings, masks:
     try:
         if candidate.refused or candidate.source is None or candidate.target is None:
             raise MedgenError(candidate.refused)
+        before = _stamp(candidate, masks)
         made, about = _make(candidate, candidate.source, candidate.target, settings, masks)
-        stamp = _stamp(candidate, masks)
     except MissingLibraryError:
         raise
     except MedgenError as error:
@@ -159,15 +163,14 @@ def _row(candidate: Candidate, root: Path, out: Path, settings: Settings, masks:
     except OSError as error:
         return {**row, "status": "refused", "reason": f"a file cannot be read ({error.strerror})"}
     write_pair(out / f"{candidate.key}.npz", made)
-    return {**row, "status": "kept", "reason": "", **about, "slices": made.index.tolist(), "stamp": stamp}
+    return {**row, "status": "kept", "reason": "", **about, "slices": made.index.tolist(), "stamp": before}
 
 
 def _make(
     candidate: Candidate, source_path: Path, target_path: Path, settings: Settings, masks: Path | None
 ) -> tuple[PairSlices, dict[str, Any]]:
     """The slices of a pair, and what the report tells of them."""
-    source, target = read_volume(source_path), read_volume(target_path)
-    mask = None if masks is None else read_volume(find_mask(masks, candidate.key))
+    source, target = read_scan(source_path, settings.source), read_scan(target_path, settings.target)
     difference = grid_difference(source, target)
     if difference is not None and not (source.oriented and target.oriented):
         raise MedgenError(difference)
@@ -176,6 +179,11 @@ def _make(
         if not settings.register:
             raise MedgenError(f"on different grids ({difference}), and registration is switched off")
         found = _believable(register(source, target))
+    mask = None if masks is None else read_volume(find_mask(masks, candidate.key))
+    if settings.brain == "hd-bet":
+        from medgen.brain import brain_mask  # imports torch
+
+        mask = replace(source, array=brain_mask(source).astype(np.float32))
     made = cut(
         source,
         target,
