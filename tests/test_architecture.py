@@ -41,6 +41,13 @@ NO_TORCH = [
     "registration",
     "errors",
     "atomic",
+    "paired",
+    "pair_scan",
+    "openneuro",
+    "openneuro_command",
+    "slice_grid",
+    "heads",
+    "render",
 ]
 FORBIDDEN = {
     "medgen": {"train", "eval", "demos", "gradio", "accelerate"},
