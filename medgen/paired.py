@@ -110,6 +110,7 @@ PAIRED: dict[str, PairedData] = {
         notes=(
             "Rendered: the HU of every pixel are known exactly, but no scanner made these pictures.",
             "Label maps of 2 mm: what is thinner (the walls of sinuses, the inner ear) is not there.",
+            "Fat and the layers of the skull are drawn in by rule; skull density varies without a trace in the MR.",
         ),
     ),
 }

@@ -62,6 +62,10 @@ def load(config: PairConfig, split: str) -> Split:
     As float16, whose steps are below 1 HU and below half a grey level.
     """
     pairs = paired(config.data[0], split)
+    if config.way == "ct-mr":
+        # a CT does not say which contrast the MR was to have: of the rendered ones, that which val and test have
+        contrasts = [fact.get("contrast", "t1") for fact in pairs.facts]
+        pairs = pairs.take([i for i, contrast in enumerate(contrasts) if contrast == "t1"])
     if config.way != config.pairs.directions[0]:
         pairs = pairs.swapped()
     return split_of(pairs)
