@@ -92,10 +92,12 @@ class ResidualGenerator(nn.Module):
         fold: pixels folded into channels at both ends.
         width: channels at the entrance; doubled when the size is halved.
         blocks: residual blocks at half the folded size.
+        skip: whether the network adds to its input, which untrained it gives back, instead of drawing anew.
     """
 
-    def __init__(self, fold: int = 2, width: int = 48, blocks: int = 6) -> None:
+    def __init__(self, fold: int = 2, width: int = 48, blocks: int = 6, skip: bool = False) -> None:
         super().__init__()
+        self.skip = skip
         self.fold, self.multiple = fold, 2 * fold
 
         def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
@@ -112,9 +114,12 @@ class ResidualGenerator(nn.Module):
         self.rise = nn.Sequential(*conv(inside, width), nn.ReLU(True))
         self.exit = nn.Conv2d(2 * width, fold * fold, 3, padding=1)
         self.thin = nn.Sequential(*conv(fold * fold, width), nn.ReLU(True))
+        if skip:
+            nn.init.zeros_(self.exit.weight)
+            nn.init.zeros_(self.exit.bias)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H, W)` in [-1, 1]; H and W are multiples of `multiple`."""
+        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H, W)`, about [-1, 1]; H and W are multiples of `multiple`."""
         folded = F.pixel_unshuffle(picture, self.fold)
         x = self.entrance(folded)
         for block in self.blocks:
@@ -122,7 +127,8 @@ class ResidualGenerator(nn.Module):
         x = self.rise(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         # fine detail past the blocks, which work at a quarter of the size
         out = self.exit(torch.cat([x, self.thin(folded)], dim=1))
-        return torch.tanh(F.pixel_shuffle(out, self.fold))
+        out = F.pixel_shuffle(out, self.fold)
+        return picture + out if self.skip else torch.tanh(out)
 
 
 class ResidualDiffusion(nn.Module):

@@ -233,6 +233,15 @@ def test_the_way_back_is_measured_with_the_other_generator():
     assert float(terms["identity"]) == pytest.approx(config.identity * 0.6, rel=1e-4)
 
 
+def test_a_generator_that_adds_to_its_input_begins_as_a_perfect_cycle_and_one_that_draws_does_not():
+    from medgen.translator import ResidualGenerator
+
+    picture = torch.rand(1, 1, 32, 32) * 2 - 1
+    assert torch.equal(ResidualGenerator(2, 16, 1, skip=True)(picture), picture)
+    drawn = ResidualGenerator(2, 16, 1, skip=False)(picture)
+    assert not torch.allclose(drawn, picture, atol=0.1) and drawn.abs().max() < 1.0
+
+
 def test_the_discriminator_of_pairs_sees_the_source():
     judge = PatchDiscriminator(16, inputs=2)
     source, target = torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64)

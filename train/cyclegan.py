@@ -34,6 +34,7 @@ class CycleConfig(PairConfig):
     fold: int = option(2, "pixels folded into channels at both ends")
     width: int = option(48, "channels of the generators at the entrance")
     blocks: int = option(6, "residual blocks")
+    skip: bool = option(True, "the generators add to their input, so that they start as a perfect cycle")
     cycle: float = option(10.0, "weight of the way there and back, seen from the source")
     cycle_back: float = option(10.0, "the same, seen from the target")
     identity: float = option(2.0, "weight of leaving alone what is of the right contrast already")
@@ -118,7 +119,8 @@ def train(config: CycleConfig) -> Run:
     run = Run(config, here)
     others = there.to(run.device)
     order = Order(len(others.images), config.batch, config.accumulate, run.accelerator.num_processes, config.seed + 1)
-    net = {"method": "cyclegan", "fold": config.fold, "width": config.width, "blocks": config.blocks}
+    net: dict[str, Any] = {"method": "cyclegan", "fold": config.fold, "width": config.width, "blocks": config.blocks}
+    net["skip"] = config.skip
     generators = Both(build(net), build(net))
     judges = Both(PatchDiscriminator(), PatchDiscriminator())
     for name, module in (("generators", generators), ("judges", judges)):
