@@ -13,8 +13,8 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demos import lane, look, scratch, tables, widgets
-from eval import board
+from demos import board_translation, lane, look, scratch, tables, widgets
+from eval import board, translation_board
 from eval.plots import guidance_sweep, recall_precision, severity_curves
 from medgen import MedgenError
 from medgen.atomic import write_bytes
@@ -84,13 +84,14 @@ def draw(session: str, label: str | None, sort_by: str, search: str) -> list[Any
         raise widgets.toast(error) from error
     models = table[table["family"] != board.FLOOR].drop_duplicates("model")
     names = list(models["model"])
+    all_names = list(dict.fromkeys([*names, *translation_board.translations().models()]))
     return [
         gr.update(choices=group_choices(found), value=group.label),
         tables.results(table, caption(table, group)),
         plot(table),
         strips(dict(zip(names, models["title"], strict=True))),
         tables.origins(models, "Cost and origin"),
-        gr.update(choices=names, value=names[0] if names else None),
+        gr.update(choices=all_names, value=all_names[0] if all_names else None),
         *files,
     ]
 
@@ -151,7 +152,10 @@ def files_of(name: str | None) -> dict[str, Any]:
     if name is None or Path(name).name != name or not folder.is_dir():
         return {}
     found: dict[str, Any] = {}
-    for path in [folder / "card.json", *sorted(folder.glob("report*.json")), *sorted(folder.glob("pathology*.json"))]:
+    measured = [
+        path for kind in ("report", "translation", "pathology") for path in sorted(folder.glob(f"{kind}*.json"))
+    ]
+    for path in [folder / "card.json", *measured]:
         try:
             found[path.name] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -216,6 +220,7 @@ def create(page: gr.Blocks) -> None:
     severity = gr.HTML(elem_id="severity", padding=False)
     region = gr.HTML(elem_id="region", padding=False)
     notes = gr.Markdown()
+    board_translation.create(page, refresh)
     with gr.Accordion("Card and reports of one model", open=False):
         model = gr.Dropdown([], label="Model")
         details = gr.JSON(label="As they stand on the disk")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from html import escape
 from typing import Any
 
 import pandas as pd
 
-from eval import board
+from eval import board, translation_board
 
 MISSING = "-"
 _SOURCES = ("Trained on", "Licence", "Commit", "Measured")
-_WORDS = (*_SOURCES, "Label", "Real picture", "Repainted as", "Probability of")
+_WORDS = (*_SOURCES, "Label", "Real picture", "Repainted as", "Probability of", "Over", "Picture", "Back by")
 
 CLASSES = (
     "Label by label. FID is biased upwards, the more the fewer images: compare models on one label with one n, never "
@@ -30,6 +31,30 @@ REGION = (
     "Regional synthesis: one box over a lung of held-out real images is repainted. Changes in grey levels of 255; the "
     "probability is the classifier's. Images repainted as what they were show what repainting alone does."
 )
+TRANSLATION = (
+    "Each slice against the true slice of the same head; slices are averaged by patient, then over patients. "
+    "[low, high]: 95 % interval over patients; (least to most): the patients' range, where there are fewer than 5. "
+    "SSIM, PSNR and MAE inside the head. Baselines, which need no network, stand on top."
+)
+TRANSLATION_PARTS = {
+    "patients": "Patient by patient, in the number that the table is sorted by (in SSIM, where no patient has it).",
+    "gains": (
+        "Gained over each baseline on the same patients, above 0 is better, and how many patients are better; this "
+        "tells two apart even where their own intervals overlap."
+    ),
+    "samples": (
+        "Models that draw: one sample against the mean of several, on the same slices. The mean lies nearer to the "
+        "truth and looks smoother than any true slice; the spread is the samples' standard deviation inside the head."
+    ),
+    "cycle": (
+        "There and back: the translation, translated back by the model of the same method that goes the other way. A "
+        "good cycle alone proves nothing: what the first model hides, the second may find again."
+    ),
+    "heads": (
+        "CTs made from real MR heads against a real CT head that no training saw. They are other people, so only the "
+        "tissues compare: how far values lie from the real head's on average, and where each tissue peaks, in HU."
+    ),
+}
 
 
 def results(table: pd.DataFrame, caption: str) -> str:
@@ -49,6 +74,27 @@ def results(table: pd.DataFrame, caption: str) -> str:
         if row["problem"]:
             problem = f"<td class='problem' colspan='{len(heads)}'>{escape(row['problem'])}</td>"
             body.append(f"<tr>{problem}</tr>")
+    return _table(heads, body, caption)
+
+
+def translated(table: pd.DataFrame, caption: str) -> str:
+    """The same of translators, with the baselines on top.
+
+    Args:
+        table: from `translation_board.table`.
+        caption: what the rows are compared with.
+    """
+    metrics = translation_board.METRICS
+    measured = [name for name in metrics if table[name].notna().any()] or list(metrics)
+    heads = ["Model", *(_heading(name) for name in measured)]
+    body = []
+    for _, row in table.iterrows():
+        cells = [
+            _limited(translation_board.cell(translation_board.entry_of(row, n), metrics[n].digits)) for n in measured
+        ]
+        body.append(_row(row, [f"<td>{one}</td>" for one in cells]))
+        if row["problem"]:
+            body.append(f"<tr><td class='problem' colspan='{len(heads)}'>{escape(row['problem'])}</td></tr>")
     return _table(heads, body, caption)
 
 
@@ -99,16 +145,22 @@ def _text_row(heads: list[str], row: tuple[str, ...]) -> str:
     name, *cells = map(str, row)
     shown = []
     for head, cell in zip(heads[1:], cells, strict=True):
-        value, _, rest = cell.partition(" [")
-        interval = f"<small>[{escape(rest)}</small>" if rest else ""
-        shown.append(f"<td{' class=words' * (head in _WORDS)}>{escape(value)}{interval}</td>")
+        shown.append(f"<td{' class=words' * (head in _WORDS)}>{_limited(cell)}</td>")
     # a model's name broken at its hyphens would be three lines
     return f"<tr><th scope='row' style='white-space: nowrap'>{escape(name)}</th>{''.join(shown)}</tr>"
 
 
+def _limited(cell: str) -> str:
+    """A value with its interval or range under it."""
+    found = re.fullmatch(r"(\S+) (\[.+\]|\(\S+ to \S+\))", cell)
+    return escape(cell) if found is None else f"{escape(found[1])}<small>{escape(found[2])}</small>"
+
+
 def _heading(name: str) -> str:
-    metric = board.METRICS[name]
+    metric = board.METRICS.get(name) or translation_board.METRICS[name]
     sign, words = ("↓", "lower is better") if metric.lower_is_better else ("↑", "higher is better")
+    if name in translation_board.SIGNED:
+        sign, words = "→ 0", "best at 0"
     return f"{escape(metric.title).replace(' ', '<br>')} <span role='img' aria-label='{words}'>{sign}</span>"
 
 
@@ -124,8 +176,10 @@ def _number(value: float, layout: str) -> str:
 
 def _row(row: pd.Series[Any], cells: list[str]) -> str:
     """One model; the row of real images looks different, because it is no model."""
-    is_floor = row["family"] == board.FLOOR
-    title, name = ("Real images", "the floor") if is_floor else (row["title"] or row["model"], row["model"])
+    is_floor = row["family"] in (board.FLOOR, translation_board.BASELINE)
+    title, name = row["title"] or row["model"], row["model"]
+    if is_floor:
+        title, name = ("Real images", "the floor") if row["family"] == board.FLOOR else (title, "baseline")
     head = f"<th scope='row'>{escape(title)}<small>{escape(name)}</small></th>"
     return f"<tr{' class=floor' * is_floor}>{head}{''.join(cells)}</tr>"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from eval import report
+from eval import report, translation_board
 from eval.control import Control, control
 from eval.control_tables import tables
 from eval.export import KINDS, display, export
@@ -205,14 +205,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--format", default="markdown", choices=KINDS, help="default: markdown")
     options = parser.parse_args(argv)
     frame = rows()
-    if frame.empty:
+    found = translation_board.translations()
+    if frame.empty and found.frame.empty:
         print("There are no models in the checkpoints folder yet.", file=sys.stderr)
     for group in groups(frame):
         shown = table(frame, group, options.sort, options.search)
         if options.format == "markdown":
             print(f"{group.label}\n")
         print(export(shown, options.format))
-    broken = sorted(set(frame.loc[frame["problem"] != "", "problem"]))
+    for text in translation_board.listing(found, options.format, options.search):
+        print(text)
+    broken = sorted({*frame.loc[frame["problem"] != "", "problem"], *found.problems})
     for problem in broken:
         print(problem, file=sys.stderr)
     return 1 if broken else 0

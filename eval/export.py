@@ -56,7 +56,7 @@ def export(frame: pd.DataFrame, kind: str) -> str:
         return frame.to_json(orient="records", indent=2, force_ascii=False, double_precision=12) + "\n"
     if kind not in KINDS:
         raise MedgenError(f"There is no export as {kind!r}; choose from {', '.join(KINDS)}.")
-    write = _latex if kind == "latex" else _markdown
+    write = latex if kind == "latex" else markdown
     return "\n".join(write(_for_people(part)) for part in _parts(frame))
 
 
@@ -81,7 +81,9 @@ def _for_people(part: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _markdown(shown: pd.DataFrame) -> str:
+def markdown(shown: pd.DataFrame) -> str:
+    """A table of text; the first two columns are words, the rest numbers."""
+
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -89,7 +91,9 @@ def _markdown(shown: pd.DataFrame) -> str:
     return "\n".join([line(list(shown.columns)), bars, *(line(list(row)) for row in shown.to_numpy())]) + "\n"
 
 
-def _latex(shown: pd.DataFrame) -> str:
+def latex(shown: pd.DataFrame) -> str:
+    """The same with booktabs."""
+
     def line(cells: list[str]) -> str:
         return " & ".join("".join(_LATEX.get(sign, sign) for sign in cell) for cell in cells) + r" \\"
 

@@ -23,7 +23,7 @@ class Protocol:
 
     Args:
         name: what `--protocol` takes.
-        data: key of `medgen.data.DATASETS`; its splits are by patient.
+        data: key of `medgen.data.DATASETS`, or of `medgen.paired.PAIRED`; its splits are by patient.
         k: nearest neighbours of precision, recall, density and coverage.
     """
 
@@ -37,6 +37,13 @@ PROTOCOLS: dict[str, Protocol] = {
     "cxr-256": Protocol("cxr-256", "kermany_cxr_256"),
     "nih-128": Protocol("nih-128", "nih_cxr_128"),
 }
+
+TRANSLATIONS: dict[str, Protocol] = {
+    "t1-t2-256": Protocol("t1-t2-256", "brain_t1_t2_256"),
+    "t1-flair-128": Protocol("t1-flair-128", "brain_t1_flair_128"),
+    "mr-ct-256": Protocol("mr-ct-256", "head_mr_ct_256"),
+}
+"""Protocols whose data are pairs, keys of `medgen.paired.PAIRED`; which way they are gone, a model's card says."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,25 @@ def protocol(name: str) -> Protocol:
         MedgenError: there is none.
     """
     if name not in PROTOCOLS:
-        raise MedgenError(f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}.")
+        raise MedgenError(f"There is no protocol {name!r}; choose from {', '.join((*PROTOCOLS, *TRANSLATIONS))}.")
     return PROTOCOLS[name]
+
+
+def translation(name: str) -> Protocol:
+    """The protocol of pairs called `name`.
+
+    Raises:
+        MedgenError: there is none.
+    """
+    if name not in TRANSLATIONS:
+        raise MedgenError(f"There is no protocol of pairs {name!r}; choose from {', '.join(TRANSLATIONS)}.")
+    return TRANSLATIONS[name]
+
+
+def translation_of(card: ModelCard) -> Protocol | None:
+    """The protocol of the pairs that a translator has learned from; None for other models."""
+    names = (card.data or "").split("+") if card.translates else []
+    return next((known for known in TRANSLATIONS.values() if known.data in names), None)
 
 
 def protocols_of(card: ModelCard) -> tuple[Protocol, ...]:

@@ -14,13 +14,17 @@ from medgen.errors import MedgenError
 
 
 def report_rows() -> list[dict[str, Any]]:
-    """One row a model and report; a model without a report has one too, without numbers. See `board.rows`."""
+    """One row a model and report; a model without a report has one too, without numbers. See `board.rows`.
+
+    Translators are measured otherwise, see `eval.translation_rows`, and so do not wait for a report here.
+    """
     rows: list[dict[str, Any]] = []
     for folder in sorted({path.parent for name in ("card.json", "report*.json") for path in _glob(name)}):
         card, problem = card_of(folder)
-        base = {"model": folder.name, "problem": problem, **_from_card(card)}
+        base = {"model": folder.name, "problem": problem, **from_card(card)}
         paths = sorted(folder.glob("report*.json"))
-        rows += [{**base, **_from_report(path, card, problem)} for path in paths] or [base]
+        waits = card is None or not card.translates
+        rows += [{**base, **_from_report(path, card, problem)} for path in paths] or [base] * waits
     return rows
 
 
@@ -39,7 +43,8 @@ def _glob(name: str) -> list[Path]:
     return list(registry.checkpoints_dir().glob(f"*/{name}"))
 
 
-def _from_card(card: ModelCard | None) -> dict[str, Any]:
+def from_card(card: ModelCard | None) -> dict[str, Any]:
+    """The columns that a card alone tells; none where there is no card."""
     if card is None:
         return {}
     trained = card.trained

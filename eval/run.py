@@ -2,6 +2,7 @@
 
     python -m eval.run NAME [NAME ...] --protocol cxr-128 [--split val] [--n N] [--limit M] [--out FILE]
     python -m eval.run --images DIR --protocol cxr-128 [--out FILE]
+    python -m eval.run NAME [NAME ...] --protocol t1-t2-256 [--samples K] ...         translators: see eval.translation
 
 Real and generated images -> features (cached) -> metrics with interval and real-against-real floor.
 """
@@ -16,11 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from eval import measure, report
+from eval import measure, report, translation
 from eval.bootstrap import LEVEL
 from eval.fakes import Fakes, fakes_from_folder, fakes_of, png_files
 from eval.features import EXTRACTORS, Extractor, content_hash
-from eval.protocols import PROTOCOLS, SPLITS, Protocol, Sides, protocol, protocols_of, sides
+from eval.protocols import PROTOCOLS, SPLITS, TRANSLATIONS, Protocol, Sides, protocol, protocols_of, sides
+from eval.translation_setting import Asked
 from medgen import provenance, registry
 from medgen.atomic import write_json
 from medgen.card import ModelCard
@@ -163,12 +165,15 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval.run", description="Measure models on held-out patients.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="folder below checkpoints/")
     parser.add_argument("--images", type=Path, metavar="DIR", help="measure the PNG files of a folder instead")
-    parser.add_argument("--protocol", required=True, metavar="P", help=" | ".join(PROTOCOLS))
+    parser.add_argument("--protocol", required=True, metavar="P", help=" | ".join((*PROTOCOLS, *TRANSLATIONS)))
     parser.add_argument("--split", choices=SPLITS, default="test", help="val for choosing models (default: test)")
     parser.add_argument("--n", type=positive, metavar="N", help="generated images (default: as many as real ones)")
     parser.add_argument("--steps", type=positive, help="default: the card's; choose them on --split val")
     parser.add_argument("--guidance", type=float, help="likewise")
     parser.add_argument("--limit", type=positive, metavar="M", help="at most M real and M generated: a quick look")
+    parser.add_argument(
+        "--samples", type=positive, default=4, help="of each slice, of translators that draw (default: 4)"
+    )
     parser.add_argument("--extractor", choices=tuple(EXTRACTORS), help="default: inception-v3-2048 where installed")
     parser.add_argument("--repeats", type=positive, default=200, help="halves for an interval (default: 200)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report*.json in the model's folder")
@@ -179,6 +184,8 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--out takes one model at a time")
     if (options.steps, options.guidance) != (None, None) and (options.out is None or options.images is not None):
         parser.error("--steps and --guidance are for models and need --out: a report is about what the card says")
+    if options.protocol in TRANSLATIONS and (options.images, options.n, options.guidance) != (None, None, None):
+        parser.error("translators are measured by name, on each source, without guidance")
     return options
 
 
@@ -190,8 +197,14 @@ def positive(text: str) -> int:
 
 
 def _measure_all(options: argparse.Namespace, progress: bool) -> None:
+    if options.protocol in TRANSLATIONS:
+        own = (options.limit, options.samples, options.steps, options.repeats, progress)
+        asked = Asked(options.protocol, options.split, _extractor(options.extractor), *own)
+        translation.measure_all(options.names, asked, options.out)
+        return
     for name in options.names:  # a misspelt name should fail before minutes of work
-        registry.load(name)
+        if registry.load(name).card.translates:
+            raise MedgenError(f"{name} is a translator; choose its protocol from {', '.join(TRANSLATIONS)}.")
     wanted = _n_fake(options)
     setting = prepare(
         options.protocol, options.split, n_fake=wanted, limit=options.limit, extractor=options.extractor,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from eval import board
-from eval.protocols import protocols_of
+from eval import board, translation_board
+from eval.protocols import protocols_of, translation_of
 from medgen import registry
 from medgen.atomic import write_bytes
 from medgen.card import ModelCard
@@ -18,12 +18,11 @@ HEAD = """# Checkpoints
 
 Written by `python -m eval.summary` from the cards and reports of these folders: do not edit.
 A folder holds `card.json` (what the model is and may be asked), `config.json` (the training run), the weights,
-`samples.png` (fixed seeds, not chosen), `log.jsonl` (losses), `report*.json` (what `python -m eval.run` measured) and
-`pathology.json` (what `python -m eval.pathology` measured: do the controls act?). The folder of a classifier holds
-`classifier.json` in place of a card.
+`samples.png` (fixed seeds, not chosen), `log.jsonl` (losses), `report*.json`, of a translator `translation*.json` (what
+`python -m eval.run` measured) and `pathology.json` (what `python -m eval.pathology` measured: do the controls act?).
+The folder of a classifier holds `classifier.json` in place of a card.
 
 """
-
 
 ADHERENCE = """
 ## Does the label show?
@@ -32,8 +31,16 @@ Area under the ROC curve of an independent classifier that tells pictures with t
 a baseline that sees only their border; `n` is with / without. `python -m eval.pathology NAME` measures it.
 
 """
+TRANSLATORS = """
+## Translators
+
+Against the true slices of held-out patients, inside the head; in square brackets the 95 % interval over patients, or in
+round ones their range where they are fewer than 5. Under each direction, what needs no network.
+
+"""
 Reports = dict[str, dict[str, dict[str, Any]]]
 """Model -> protocol -> its row of the board."""
+_SHOWN = {"ssim": "SSIM", "psnr": "PSNR, dB", "mae": "MAE, HU or grey levels of 255", "lpips": "LPIPS", "fid": "FID"}
 
 
 def summary() -> str:
@@ -42,7 +49,8 @@ def summary() -> str:
     Raises:
         MedgenError: a card is broken.
     """
-    cards = registry.cards()
+    known = registry.cards()
+    cards = {name: card for name, card in known.items() if not card.translates}
     frame = board.rows()
     equal_n = (frame["family"] != board.FLOOR) & (frame["split"] == "test") & (frame["n_fake"] == frame["n_real"])
     reported = frame[equal_n & frame["fid"].notna()]
@@ -50,9 +58,59 @@ def summary() -> str:
     whole = reported["n_real"] == reported.groupby("protocol")["n_real"].transform("max")
     rows = reported[whole].to_dict("records")
     reports = {name: {row["protocol"]: row for row in rows if row["model"] == name} for name in cards}
-    needs = _needs(cards, reports)
-    parts = [HEAD, _table(cards, reports), _adherence(), "\n## What most needs more training\n\n", needs]
-    return "".join(parts)
+    needs = _needs(cards, reports) + _waiting(known)
+    parts = [HEAD, _table(cards, reports), _adherence(), _translators(known), "\n## What most needs more training\n\n"]
+    return "".join([*parts, needs or "No model yet.\n"])
+
+
+def _translators(known: dict[str, ModelCard]) -> str:
+    """Every measured direction, its models and its baselines; "" where there is no translator."""
+    found = translation_board.translations()
+    rows = []
+    for group in _whole(found):
+        shown = translation_board.table(found, group)
+        is_model = shown["family"] != translation_board.BASELINE
+        for _, row in pd.concat([shown[is_model & shown["n"].notna()], shown[~is_model]]).iterrows():
+            rows.append(_translator(row, known.get(row["model"])))
+    if not rows:
+        return ""
+    titles = ("model", "data, licence", "parameters, images seen, time", "direction", "n (patients)", *_SHOWN.values())
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, *rows)]
+    lines.insert(1, "|" + "---|" * len(titles))
+    return TRANSLATORS + "\n".join(lines) + "\n"
+
+
+def _translator(row: Any, card: ModelCard | None) -> list[str]:
+    name, origin, cost = f"*{row['title']}*", "-", "-"
+    if card is not None and row["family"] != translation_board.BASELINE:
+        trained = card.trained
+        name, origin = f"[{card.name}]({card.name}/card.json)", f"{card.data}, {card.licence}"
+        seen = f"{trained['images_seen']:,}" if "images_seen" in trained else "-"
+        cost = f"{_millions(trained.get('parameters'))}, {seen}, {trained.get('seconds', 0) / 60:.0f} min"
+    metrics = translation_board.METRICS
+    cells = [translation_board.cell(translation_board.entry_of(row, one), metrics[one].digits) for one in _SHOWN]
+    way = row["direction"].replace("-", " to ")
+    return [name, origin, cost, way, f"{row['n']:.0f} ({row['n_subjects']:.0f})", *cells]
+
+
+def _whole(found: translation_board.Translations) -> list[translation_board.Group]:
+    """The groups of the whole test split, the most slices of each direction."""
+    tested = [group for group in translation_board.groups(found) if group.split == "test"]
+    most = {way: max(g.n for g in tested if (g.protocol, g.direction) == way) for way in {g[:2] for g in tested}}
+    return [group for group in tested if group.n == most[group[:2]]]
+
+
+def _waiting(known: dict[str, ModelCard]) -> str:
+    """The translators that nobody has measured on the whole test split."""
+    found = translation_board.translations()
+    measured = {model for group in _whole(found) for model, _ in found.of(group)}
+    lines = []
+    for name, card in known.items():
+        if card.translates and name not in measured:
+            protocol = translation_of(card)
+            command = f"python -m eval.run {name} --protocol {'P' if protocol is None else protocol.name}"
+            lines.append(f"1. **{name}**: not measured; run `{command}` first.\n")
+    return "".join(lines)
 
 
 def _table(cards: dict[str, ModelCard], reports: Reports) -> str:
@@ -109,7 +167,7 @@ def _needs(cards: dict[str, ModelCard], reports: Reports) -> str:
         recall, floor = _number(row["recall"], 2), _number(row["recall_floor"], 2)
         said = f"FID {times} times the floor, recall {recall} against {floor}, after {where}."
         lines.append(f"1. **{card.name}**, {protocol}: {said}")
-    return "\n".join(lines or ["No model yet."]) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _distance(row: dict[str, Any] | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +104,15 @@ def _outline(pixels: np.ndarray, unit: str, spacing_mm: tuple[float, float]) -> 
         sigma = [min(_SMOOTH_MM / spacing, n / 4) for spacing, n in zip(spacing_mm, pixels.shape, strict=True)]
         smooth = ndimage.gaussian_filter(pixels, sigma)
         seen = smooth > max(_DARK, _FAINT * float(np.percentile(smooth, 99)))
-    pads = [max(1, min(round(_CLOSED_MM / spacing), n)) for spacing, n in zip(spacing_mm, seen.shape, strict=True)]
-    rows, columns = np.ogrid[-pads[0] : pads[0] + 1, -pads[1] : pads[1] + 1]
-    diamond = np.abs(rows) / pads[0] + np.abs(columns) / pads[1] <= 1.0
+    if not seen.any():
+        return seen
     # a head cut off by the edge of the slice must not be closed against it
+    pads = [1 + min(math.ceil(_CLOSED_MM / mm), n) for mm, n in zip(spacing_mm, seen.shape, strict=True)]
     padded = np.pad(seen, [(pad, pad) for pad in pads])
-    closed = ndimage.binary_closing(padded, diamond)[tuple(slice(pad, -pad) for pad in pads)]
+    wider = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= _CLOSED_MM
+    closed = (ndimage.distance_transform_edt(wider, sampling=spacing_mm) > _CLOSED_MM)[
+        tuple(slice(pad, -pad) for pad in pads)
+    ]
     parts, n_parts = ndimage.label(closed)
     area_mm2 = np.bincount(parts.ravel(), minlength=n_parts + 1) * spacing_mm[0] * spacing_mm[1]
     keep = area_mm2 >= _ISLAND_MM2

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medgen
-from eval import board, summary
+from eval import board, summary, translation_board
 from medgen import registry
+from medgen.paired import PAIRED
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,16 +52,35 @@ def test_the_table_of_checkpoints_is_the_one_the_cards_and_reports_give():
 def test_a_committed_model_is_whole_and_what_its_card_says(name):
     card = registry.cards()[name]
     folder = card.folder
-    for file in ("card.json", "config.json", "samples.png", "log.jsonl"):
+    for file in ("card.json", "config.json", "log.jsonl"):
         assert (folder / file).exists(), file
+    # what a translator makes of a patient's slice shows the patient, and is not shared
+    shareable = not card.translates or PAIRED[card.data].shareable
+    assert (folder / "samples.png").exists() == shareable
     assert card.trained["parameters"] > 0
     assert card.trained["images_seen"] > 0
-    images = medgen.load(name).sample(medgen.Request((0, 1), label=card.labels[0] if card.labels else None))
+    asked = medgen.Request(
+        (0, 1), label=card.labels[0] if card.labels else None, source=phantom(card) if card.translates else None
+    )
+    images = medgen.load(name).sample(asked)
     assert images.pixels.shape == (2, *card.shape)
     # pictures, not a constant and not noise: neighbouring pixels agree
     unit = images.unit_range()
     assert unit.std() > 0.05
     assert abs(unit[..., 1:] - unit[..., :-1]).mean() < 0.2 * unit.std()
+
+
+def phantom(card):
+    """A skull, a brain and two ventricles, in the contrast that a translator wants."""
+    size = card.shape[-1]
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    shares = np.zeros((size, size), np.float32)
+    for radius, value in ((0.75, 0.8), (0.68, 0.15), (0.62, 0.5)):
+        shares[(x / 0.8) ** 2 + y**2 < radius**2] = value
+    shares[(abs(x) - 0.1) ** 2 + (y / 2) ** 2 < 0.05**2] = 0.25
+    low, high = card.translates["window"]
+    pixels = (low + shares * (high - low)).astype(np.float32)[None, None]
+    return medgen.ImageSet(pixels, card.translates["modality"], card.translates["unit"], (low, high))
 
 
 def test_gan_and_diffusion_can_be_shown_side_by_side():
@@ -71,7 +92,10 @@ def test_committed_reports_belong_to_the_committed_weights():
     frame = board.rows()
     assert not frame["problem"].any(), frame[["model", "problem"]].to_string()
     measured = set(frame.loc[frame["fid"].notna() & (frame["family"] != board.FLOOR), "model"])
-    assert set(registry.cards()) == measured
+    found = translation_board.translations()
+    assert not found.problems
+    translated = found.frame[(found.frame["family"] != translation_board.BASELINE) & found.frame["ssim"].notna()]
+    assert set(registry.cards()) == measured | set(translated["model"])
 
 
 def test_checkpoints_stay_small():
