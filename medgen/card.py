@@ -35,8 +35,8 @@ class ModelCard:
         trained: how: images seen, seconds, hardware, precision, commit, ... as the training script wrote it.
         licence: of the weights.
         paper: source of the method.
-        translates: of a translator: `direction` ("t1-t2"), `source` and `target` contrast, and the `modality`, `unit` and
-            `window` of the picture it wants; empty for others.
+        translates: of a translator: `direction` ("t1-t2"), `source` and `target` contrast, and the `modality`, `unit`
+            and `window` of the picture it wants; empty for others.
         limits: one or two sentences: what it cannot do, what must not be concluded.
         folder: where the card was read from; not part of the file.
     """

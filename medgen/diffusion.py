@@ -46,6 +46,7 @@ class FoldedUNet(nn.Module):
         sigma_min: the last noise level.
         sigma_max: the first.
         image_channels: C of the picture.
+        context: channels of the picture that the network is shown beside the noisy one; 0 = none.
     """
 
     mean: Tensor
@@ -65,12 +66,13 @@ class FoldedUNet(nn.Module):
         sigma_min: float = 0.01,
         sigma_max: float = 80.0,
         image_channels: int = 1,
+        context: int = 0,
     ) -> None:
         super().__init__()
         self.fold = fold
         self.unet = UNet2DModel(
             sample_size=size // fold,
-            in_channels=2 * image_channels * fold * fold,
+            in_channels=(2 * image_channels + context) * fold * fold,
             out_channels=image_channels * fold * fold,
             block_out_channels=tuple(channels),
             layers_per_block=layers,
@@ -111,13 +113,16 @@ class FoldedUNet(nn.Module):
         """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
         return EDMDPMSolverMultistepScheduler(**self.noise, sigma_schedule="karras", final_sigmas_type="zero")
 
-    def forward(self, scaled: Tensor, noise_level: Tensor, condition: Tensor) -> Tensor:
+    def forward(
+        self, scaled: Tensor, noise_level: Tensor, condition: Tensor | None = None, context: Tensor | None = None
+    ) -> Tensor:
         """The raw network of EDM, F(c_in x; c_noise).
 
         Args:
             scaled: `(N, C, size, size)` noisy pixels times c_in.
             noise_level: `(N,)` c_noise, that is ln(sigma) / 4.
-            condition: `(N, K)` float32.
+            condition: `(N, K)` float32; None for a network without conditions.
+            context: `(N, context, size, size)`, about [-1, 1], shown at every noise level; None for a network without.
 
         Returns:
             `(N, C, size, size)`: what `scheduler.precondition_outputs` turns into the denoised picture.
@@ -130,7 +135,8 @@ class FoldedUNet(nn.Module):
             linear = self.wiener(noisy, sigma)
             # in the frame of F: (D - c_skip x) / c_out
             skip = (linear - (data / total).square() * noisy) * total / (sigma * data)
-        folded = F.pixel_unshuffle(torch.cat([scaled, linear / data], dim=1), self.fold)
+        seen = [scaled, linear / data, *([] if context is None else [context])]
+        folded = F.pixel_unshuffle(torch.cat(seen, dim=1), self.fold)
         # the U-Net's sinusoidal embedding was made for timesteps of 0 to 1000
         told = None if self.condition is None else self.condition(condition)
         out = self.unet(folded, 1000.0 * noise_level, class_labels=told).sample

@@ -14,200 +14,20 @@ All are convolutional on pixels folded into channels (pixel-unshuffle), which is
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from medgen import runtime
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import OnStep, Request
 from medgen.image import ImageSet
+from medgen.translation_networks import ResidualDiffusion, ResidualGenerator, TranslationUNet
 
 METHODS = ("unet", "pix2pix", "cyclegan", "diffusion")
-
-
-class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with group normalisation around a shortcut.
-
-    Args:
-        inputs: channels in.
-        outputs: channels out.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.norms = nn.ModuleList(nn.GroupNorm(outputs // 16, outputs) for _ in range(2))
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, inputs, H, W)` -> `(N, outputs, H, W)`."""
-        y = F.silu(self.norms[0](self.first(x)))
-        return F.silu(self.norms[1](self.second(y)) + self.shortcut(x))
-
-
-class TranslationUNet(nn.Module):
-    """A U-Net (Ronneberger 2015, arXiv:1505.04597) from one picture to another.
-
-    Args:
-        fold: pixels folded into channels at both ends; 2 makes 64x64x4 of 128x128.
-        channels: of the levels, multiples of 16; each level has half the size of the one before.
-    """
-
-    def __init__(self, fold: int = 2, channels: tuple[int, ...] = (48, 96, 160, 224)) -> None:
-        super().__init__()
-        self.fold = fold
-        # enough zeros around for every halving
-        self.multiple = fold * 2 ** (len(channels) - 1)
-        self.entrance = nn.Conv2d(fold * fold, channels[0], 3, padding=1)
-        self.down = nn.ModuleList([ConvBlock(channels[0], channels[0])])
-        self.down.extend(ConvBlock(a, b) for a, b in pairwise(channels))
-        self.up = nn.ModuleList(ConvBlock(b + a, a) for a, b in reversed(list(pairwise(channels))))
-        self.exit = nn.Conv2d(channels[0], fold * fold, 3, padding=1)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H, W)`, about [-1, 1]; H and W are multiples of `multiple`."""
-        x = self.entrance(F.pixel_unshuffle(picture, self.fold))
-        kept = []
-        for index, block in enumerate(self.down):
-            x = block(x if index == 0 else F.avg_pool2d(x, 2))
-            kept.append(x)
-        kept.pop()
-        for block in self.up:
-            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), kept.pop()], dim=1))
-        return F.pixel_shuffle(self.exit(x), self.fold)
-
-
-class ResidualGenerator(nn.Module):
-    """CycleGAN's generator: down, residual blocks, up; instance normalisation (arXiv:1703.10593, appendix 7.2).
-
-    Args:
-        fold: pixels folded into channels at both ends.
-        width: channels at the entrance; doubled when the size is halved.
-        blocks: residual blocks at half the folded size.
-        skip: whether the network adds to its input, which untrained it gives back, instead of drawing anew.
-    """
-
-    def __init__(self, fold: int = 2, width: int = 48, blocks: int = 6, skip: bool = False) -> None:
-        super().__init__()
-        self.skip = skip
-        self.fold, self.multiple = fold, 2 * fold
-
-        def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-            made = nn.Conv2d(inputs, outputs, 3, stride, 1)
-            return [made, nn.InstanceNorm2d(outputs, affine=True)]
-
-        inside = 2 * width
-        self.entrance = nn.Sequential(
-            *conv(fold * fold, width), nn.ReLU(True), *conv(width, inside, stride=2), nn.ReLU(True)
-        )
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*conv(inside, inside), nn.ReLU(True), *conv(inside, inside)) for _ in range(blocks)
-        )
-        self.rise = nn.Sequential(*conv(inside, width), nn.ReLU(True))
-        self.exit = nn.Conv2d(2 * width, fold * fold, 3, padding=1)
-        self.thin = nn.Sequential(*conv(fold * fold, width), nn.ReLU(True))
-        if skip:
-            nn.init.zeros_(self.exit.weight)
-            nn.init.zeros_(self.exit.bias)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H, W)`, about [-1, 1]; H and W are multiples of `multiple`."""
-        folded = F.pixel_unshuffle(picture, self.fold)
-        x = self.entrance(folded)
-        for block in self.blocks:
-            x = x + block(x)
-        x = self.rise(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        # fine detail past the blocks, which work at a quarter of the size
-        out = self.exit(torch.cat([x, self.thin(folded)], dim=1))
-        out = F.pixel_shuffle(out, self.fold)
-        return picture + out if self.skip else torch.tanh(out)
-
-
-class ResidualDiffusion(nn.Module):
-    """A U-Net's answer, and a diffusion model of what that answer leaves out, in the frame of EDM (arXiv:2206.00364).
-
-    Args:
-        regression: keyword arguments of the `TranslationUNet`.
-        size: height and width of the picture in pixels.
-        fold: pixel-unshuffle factor of the diffusion model.
-        channels: of the levels of its U-Net.
-        layers: residual blocks a level.
-        attention: which levels attend.
-        residual: standard deviation of target minus answer, pictures in [-1, 1]; what is denoised has 0.5.
-        sigma_min: the last noise level.
-        sigma_max: the first.
-    """
-
-    DATA = 0.5
-
-    def __init__(
-        self,
-        regression: dict[str, Any],
-        size: int = 128,
-        fold: int = 4,
-        channels: tuple[int, ...] = (96, 160, 192),
-        layers: int = 1,
-        attention: tuple[bool, ...] = (False, False, True),
-        residual: float = 0.1,
-        sigma_min: float = 0.02,
-        sigma_max: float = 20.0,
-    ) -> None:
-        super().__init__()
-        self.regression = TranslationUNet(**regression)
-        self.size, self.fold, self.residual = size, fold, residual
-        self.multiple = fold * 2 ** (len(channels) - 1)
-        self.unet = UNet2DModel(
-            sample_size=size // fold,
-            in_channels=3 * fold * fold,  # what is noisy, the source, the answer
-            out_channels=fold * fold,
-            block_out_channels=tuple(channels),
-            layers_per_block=layers,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
-            attention_head_dim=64,
-            norm_num_groups=16,
-        )
-        # untrained, the skip connection of EDM alone
-        nn.init.zeros_(self.unet.conv_out.weight)
-        nn.init.zeros_(self.unet.conv_out.bias)
-        self.noise = {"sigma_data": self.DATA, "sigma_min": sigma_min, "sigma_max": sigma_max}
-
-    def scheduler(self) -> EDMDPMSolverMultistepScheduler:
-        """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
-        return EDMDPMSolverMultistepScheduler(**self.noise, sigma_schedule="karras", final_sigmas_type="zero")
-
-    def answer(self, picture: Tensor) -> Tensor:
-        """The U-Net's one-pass translation, `(N, 1, H, W)` -> the same."""
-        return self.regression(picture)
-
-    def scaled(self, target: Tensor, answer: Tensor) -> Tensor:
-        """What is denoised: the residual in units in which its standard deviation is 0.5."""
-        return (target - answer) * (self.DATA / self.residual)
-
-    def joined(self, answer: Tensor, scaled: Tensor) -> Tensor:
-        """The inverse of `scaled`: the translated picture."""
-        return answer + scaled * (self.residual / self.DATA)
-
-    def forward(self, scaled: Tensor, noise_level: Tensor, picture: Tensor, answer: Tensor) -> Tensor:
-        """The raw network of EDM, F(c_in x; c_noise), which sees the source and the answer.
-
-        Args:
-            scaled: `(N, 1, H, W)` noisy residual times c_in.
-            noise_level: `(N,)` c_noise, that is ln(sigma) / 4.
-            picture: `(N, 1, H, W)` the source in [-1, 1].
-            answer: `(N, 1, H, W)` of `answer(picture)`.
-        """
-        seen = torch.cat([scaled, 2.0 * picture, 2.0 * answer], dim=1)
-        out = self.unet(F.pixel_unshuffle(seen, self.fold), 1000.0 * noise_level).sample
-        return F.pixel_shuffle(out, self.fold)
 
 
 Network = TranslationUNet | ResidualGenerator | ResidualDiffusion
@@ -266,6 +86,7 @@ class Translator:
         scheduler = network.scheduler()
         scheduler.set_timesteps(request.steps)
         answer = runtime.evaluate(network.answer, pictures)
+        unit = runtime.evaluate(network.unit, pictures, answer) * network.gain[1].cpu()
         state = runtime.gaussian(tuple(pictures.shape[1:]), request.seeds) * scheduler.init_noise_sigma
         for index, level in enumerate(scheduler.timesteps):
             scaled = scheduler.scale_model_input(state, level)
@@ -275,10 +96,10 @@ class Translator:
             if on_step is not None:
 
                 def preview(noisy: Tensor = noisy, output: Tensor = output, sigma: Tensor = sigma) -> ImageSet:
-                    return images(network.joined(answer, scheduler.precondition_outputs(noisy, output, sigma)))
+                    return images(answer + unit * scheduler.precondition_outputs(noisy, output, sigma))
 
                 on_step(index + 1, request.steps, preview)
-        return network.joined(answer, state)
+        return answer + unit * state
 
 
 def entrance(request: Request, card: ModelCard) -> Tensor:

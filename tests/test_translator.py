@@ -16,10 +16,12 @@ from PIL import Image
 from torch import nn
 
 import medgen
-from medgen import ImageSet, Request
+from medgen import ImageSet, Request, weights
+from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.paired import PAIRED, image_set, paired, splits
-from medgen.translator import ResidualDiffusion, TranslationUNet
+from medgen.translation_networks import ResidualGenerator, TranslationUNet
+from medgen.translator import build, entrance
 from train import cyclegan, pix2pix, residual, unet
 from train.cyclegan import Both, CycleConfig, there_and_back
 from train.discriminators import PatchDiscriminator
@@ -38,6 +40,7 @@ RARE = [
 ]
 SMALL = ["--fold", "4", "--channels", "16", "32"]
 SMALL_DIFFUSION = ["--fold", "8", "--channels", "32", "64", "--attention", "0", "1", "--sample-steps", "3"]
+SMALL_DIFFUSION += ["--unit-channels", "16", "--unit-images", "8"]
 
 
 def flair_of(t1):
@@ -83,6 +86,10 @@ def learn(script, name, *arguments):
     flags = [*small, *RARE, "--name", name, "--out", f"runs/{name}", "--batch", "4", "--export", *map(str, arguments)]
     script.main(flags)
     return [json.loads(line) for line in Path(f"runs/{name}/log.jsonl").read_text().splitlines()]
+
+
+def a_target(n=1):
+    return paired("brain_t1_flair_128", "test").target.take(range(n))
 
 
 def a_source(n=1, split="test"):
@@ -234,8 +241,6 @@ def test_the_way_back_is_measured_with_the_other_generator():
 
 
 def test_a_generator_that_adds_to_its_input_begins_as_a_perfect_cycle_and_one_that_draws_does_not():
-    from medgen.translator import ResidualGenerator
-
     picture = torch.rand(1, 1, 32, 32) * 2 - 1
     assert torch.equal(ResidualGenerator(2, 16, 1, skip=True)(picture), picture)
     drawn = ResidualGenerator(2, 16, 1, skip=False)(picture)
@@ -249,10 +254,24 @@ def test_the_discriminator_of_pairs_sees_the_source():
     assert not torch.allclose(one, judge(torch.cat([source.flip(3), target], dim=1)))
 
 
-def test_a_residual_is_undone_exactly_and_belongs_to_one_unet():
-    network = ResidualDiffusion({"fold": 4, "channels": [16, 32]}, fold=8, channels=(32, 64), attention=(False, True))
-    target, answer = torch.rand(2, 1, 128, 128), torch.rand(2, 1, 128, 128)
-    assert torch.allclose(network.joined(answer, network.scaled(target, answer)), target, atol=1e-6)
+def test_a_diffusion_translator_knows_where_it_may_err_and_starts_from_its_unet():
+    learn(unet, "u", "--images", 200, "--rate", 3e-3, "--warmup", 0)
+    learn(residual, "d", "--images", 16, "--regression", "u", "--unit-images", 400)
+    model = medgen.load("d")
+    network, known = model.network, weights.read(medgen.load("u").card)
+    assert all(torch.equal(value, known[name]) for name, value in network.regression.state_dict().items())
+    source, target = (torch.from_numpy(s.unit_range() * 2 - 1) for s in (a_source(6), a_target(6)))
+    with torch.no_grad():
+        answer = network.answer(source)
+        unit = network.unit(source, answer)
+    error = (target - answer).abs().flatten()
+    assert np.corrcoef(error, unit.flatten())[0, 1] > 0.3
+    # half a standard deviation is what is denoised
+    scaled = ((target - answer) / unit).std()
+    assert 0.25 < float(scaled) < 1.0
+
+
+def test_a_diffusion_translator_belongs_to_one_unet():
     learn(unet, "u", "--images", 8)
     learn(pix2pix, "p", "--images", 8)
     for arguments, words in (
@@ -297,10 +316,6 @@ def test_pairs_are_augmented_alike_and_only_the_tone_of_an_mr_source_changes():
 
 def test_hounsfield_units_enter_by_the_window_of_the_model_and_leave_as_hounsfield_units(tmp_path):
     """A translator that leaves its picture alone gives back the HU it was given, whatever the window they came with."""
-    from medgen import weights
-    from medgen.card import ModelCard
-    from medgen.translator import build
-
     net = {"method": "unet", "fold": 2, "channels": [16, 16]}
     network = build(net)
     assert isinstance(network, TranslationUNet)
@@ -325,8 +340,6 @@ def test_hounsfield_units_enter_by_the_window_of_the_model_and_leave_as_hounsfie
     model = medgen.load(card.name)
     hu = np.linspace(-2000, 3000, 32 * 32, dtype=np.float32).reshape(1, 1, 32, 32)
     narrow = ImageSet(hu, "CT", "HU", (0.0, 80.0))
-    from medgen.translator import entrance
-
     seen = entrance(Request(seeds=(0,), source=narrow), model.card)
     expected = 2.0 * (np.clip(hu, -1024, 1976) + 1024) / 3000 - 1.0
     np.testing.assert_allclose(seen.numpy(), expected, atol=1e-5)

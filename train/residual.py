@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from medgen import weights
+from medgen.atomic import write_bytes
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
-from medgen.translator import ResidualDiffusion, build
+from medgen.translation_networks import ResidualDiffusion
+from medgen.translator import build
 from train import memory, translator_export
 from train.config import option, parse
+from train.data import Split
 from train.launch import start
 from train.pairs import PairConfig, batches, load, sheet
 from train.run import Run
@@ -33,16 +36,22 @@ class ResidualConfig(PairConfig):
     channels: tuple[int, ...] = option((96, 160, 192), "of the levels of the diffusion model's U-Net")
     layers: int = option(1, "residual blocks a level")
     attention: tuple[bool, ...] = option((False, False, True), "which levels attend")
+    unit_channels: tuple[int, ...] = option((32, 64, 96), "of the network that says how large the residual will be")
+    unit_images: int = option(4_000, "images from which it learns that, before everything else")
     sigma_mean: float = option(-0.8, "mean of ln(sigma) while training; the residual has a standard deviation of 0.5")
     sigma_spread: float = option(1.2, "standard deviation of ln(sigma) while training")
     sigma_min: float = option(0.03, "last noise level when sampling")
     sigma_max: float = option(20.0, "first noise level when sampling")
     sample_steps: int = option(8, "default steps of the exported model, and of the sample sheets")
 
+    def sigmas(self, normal: Tensor) -> Tensor:
+        """Noise levels of the training distribution: `(N,)` standard normal numbers -> `(N, 1, 1, 1)`."""
+        return torch.exp(self.sigma_mean + self.sigma_spread * normal)[:, None, None, None]
+
     def validated(self) -> None:
         """As every run of a translator, with a U-Net to start from."""
         super().validated()
-        self.at_least_one("fold", "sample_steps")
+        self.at_least_one("fold", "sample_steps", "unit_images")
         if not self.regression:
             raise MedgenError("--regression must name a model that train.unet made.")
 
@@ -81,30 +90,33 @@ def train(config: ResidualConfig) -> Run:
     run = Run(config, load(config, "train"))
     update, where, size = run.order.update, run.device, config.pairs.size
     known = regression_card(config, run)
-    validation = load(config, "val")
+    validation = load(config, "val").to(where)
     net = {
-        "method": "diffusion", "regression": {k: v for k, v in known.net.items() if k != "method"}, "size": size,
-        "fold": config.fold, "channels": list(config.channels), "layers": config.layers,
-        "attention": list(config.attention), "residual": 1.0, "sigma_min": config.sigma_min,
-        "sigma_max": config.sigma_max,
+        "method": "diffusion", "regression": {k: v for k, v in known.net.items() if k != "method"},
+        "uncertainty": {"fold": config.fold, "channels": list(config.unit_channels)},
+        "denoiser": {
+            "size": size, "fold": config.fold, "channels": list(config.channels), "layers": config.layers,
+            "attention": list(config.attention), "sigma_min": config.sigma_min, "sigma_max": config.sigma_max,
+        },
     }  # fmt: skip
     network: Any = build(net)
     network.regression.load_state_dict(weights.read(known))
     network.regression.requires_grad_(False)
-    # of patients that the U-Net has not learned from: its residual on those of the train split may be smaller
-    network.residual = net["residual"] = round(spread(network, validation), 4)
-    if run.main and not config.dry_run and not resumed(run):
-        known.save(run.folder)
-        (run.folder / "card.json").replace(run.folder / COPY)
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    run.track("network", network, torch.optim.AdamW(trainable, weight_decay=0.01), average=True)
+    network.to(where)
+    if not resumed(run):
+        learn_units(network, run, config)
+        learn_prior(network, run.split, validation)
+        if run.main and not config.dry_run:
+            write_bytes(run.folder / COPY, (checkpoints_dir() / known.name / "card.json").read_bytes())
+    network.uncertainty.requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.denoiser.parameters(), weight_decay=0.01)
+    run.track("network", network, optimizer, average=True)
     scheduler = network.scheduler()
 
     def denoising_loss(net: Any, source: Tensor, target: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the raw network output: EDM's weighting of the denoising error, equation 8."""
-        with torch.no_grad(), run.accelerator.autocast():
-            answer = net.answer(source).float()
-        clean = net.scaled(target, answer)
+        with run.accelerator.autocast():
+            answer, clean = residual(net, source, target)
         noisy = clean + sigma * noise
         with run.accelerator.autocast():
             scaled = scheduler.precondition_inputs(noisy, sigma)
@@ -114,46 +126,11 @@ def train(config: ResidualConfig) -> Run:
         c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
         return (output.float() - (clean - skipped) / c_out).square().mean()
 
-    def sigmas(normal: Tensor) -> Tensor:
-        return torch.exp(config.sigma_mean + config.sigma_spread * normal)[:, None, None, None]
-
-    mean: Any = run.averages["network"]
-
-    @torch.no_grad()
-    def validate() -> float:
-        """The same slices, noises and noise levels (quantiles of the training distribution) at every call."""
-        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 160))
-        random = torch.Generator("cpu").manual_seed(0)
-        levels = torch.special.ndtri((torch.randperm(len(index), generator=random) + 0.5) / len(index))
-        noise = torch.randn(len(index), 1, size, size, generator=random)
-        total = 0.0
-        for part in torch.arange(len(index)).split(16):
-            pixels = validation.pixels(index[part]).float().to(where)
-            value = denoising_loss(
-                mean, pixels[:, :1], pixels[:, 1:], sigmas(levels[part]).to(where), noise[part].to(where)
-            )
-            total += float(value) * len(part) / len(index)
-        return total
-
-    @torch.no_grad()
-    def sample() -> Tensor:
-        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 12))[:12]
-        pixels = validation.pixels(index).float().to(where)
-        answer = mean.answer(pixels[:, :1])
-        solver = mean.scheduler()
-        solver.set_timesteps(config.sample_steps)
-        random = torch.Generator("cpu").manual_seed(0)
-        state = torch.randn(len(index), 1, size, size, generator=random).to(where) * solver.init_noise_sigma
-        for level in solver.timesteps:
-            seen = solver.scale_model_input(state, level)
-            output = mean(seen, level.to(where).expand(len(state)), pixels[:, :1], answer)
-            state = solver.step(output, level, state).prev_sample
-        return sheet(pixels[:, :1], mean.joined(answer, state), pixels[:, 1:])
-
+    sample, validate = samplers(run, validation, denoising_loss)
     for step in run.steps(sample, validate):
         random = run.random(step, "noise")
         noise = torch.randn(update, 1, size, size, generator=random, device=where)
-        sigma = sigmas(torch.randn(update, generator=random, device=where))
+        sigma = config.sigmas(torch.randn(update, generator=random, device=where))
         total = torch.zeros((), device=where)
         for source, target, part in batches(run, step):
             loss = denoising_loss(network, source, target, sigma[part], noise[part])
@@ -170,14 +147,93 @@ def train(config: ResidualConfig) -> Run:
 
 
 @torch.no_grad()
-def spread(network: ResidualDiffusion, split: Any) -> float:
-    """Standard deviation of what the U-Net leaves out on `split`, pictures in [-1, 1]."""
-    index = torch.arange(0, len(split.images), max(1, len(split.images) // 160))
-    parts = []
-    for part in index.split(16):
-        pixels = split.pixels(part).float()
-        parts.append((pixels[:, 1:] - network.answer(pixels[:, :1])).square().mean(dim=(1, 2, 3)))
-    return float(torch.cat(parts).mean().sqrt())
+def residual(network: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The U-Net's answer, and what it left out in units of its expected size, cut at eight of them."""
+    answer = network.answer(source).float()
+    return answer, ((target - answer) / network.unit(source, answer)).clamp(-4.0, 4.0)
+
+
+def learn_units(network: ResidualDiffusion, run: Run, config: ResidualConfig) -> None:
+    """Teaches `network.uncertainty` the size of the residual: the scale of a Laplace distribution, by its likelihood.
+
+    Before the run and not part of it: the units of a run must not move under it.
+    """
+    optimizer = torch.optim.AdamW(network.uncertainty.parameters(), lr=1e-3)
+    for step in range(max(1, config.unit_images // run.order.update)):
+        for source, target, _ in batches(run, step):
+            with torch.no_grad(), run.accelerator.autocast():
+                answer = network.answer(source).float()
+            with run.accelerator.autocast():
+                said = network.uncertainty(torch.cat([source, answer], dim=1)).float().clamp(-6.0, 1.0)
+            loss = (said + (target - answer).abs() * (-said).exp()).mean() / config.accumulate
+            loss.backward()
+        if run.accelerator.num_processes > 1:
+            for parameter in network.uncertainty.parameters():
+                parameter.grad = run.accelerator.reduce(parameter.grad, reduction="mean")
+        torch.nn.utils.clip_grad_norm_(network.uncertainty.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@torch.no_grad()
+def learn_prior(network: ResidualDiffusion, train: Split, validation: Split, most: int = 400) -> None:
+    """Sets the units so that the residual has a standard deviation of 0.5, and the Wiener filter to its spectrum.
+
+    The residual of patients of the train split, from which the U-Net has learned, may be smaller than that of others:
+    how much larger it is on the val split goes into `gain[1]`, by which samples are enlarged.
+    """
+    parts, sizes = [], []
+    network.gain.fill_(1.0)
+    for split in (train, validation):
+        index = torch.arange(0, len(split.images), max(1, len(split.images) // most))
+        found = []
+        for part in index.split(16):
+            pixels = split.pixels(part).float()
+            found.append(residual(network, pixels[:, :1], pixels[:, 1:])[1])
+        parts.append(torch.cat(found))
+        sizes.append(parts[-1].std())
+    network.gain[0] = sizes[0] / network.DATA
+    network.gain[1] = (sizes[1] / sizes[0]).clamp(1.0, 2.0)
+    network.denoiser.learn_prior(parts[0] * (network.DATA / sizes[0]))
+
+
+def samplers(run: Run, validation: Split, denoising_loss: Any) -> tuple[Any, Any]:
+    """Sheets of source, translation and target, and the denoising loss of the val split, for the averaged weights."""
+    mean: Any = run.averages["network"]
+    config: Any = run.config
+    size, where = config.pairs.size, run.device
+
+    @torch.no_grad()
+    def pictures() -> Tensor:
+        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 12))[:12]
+        pixels = validation.pixels(index).float()
+        answer = mean.answer(pixels[:, :1])
+        solver = mean.scheduler()
+        solver.set_timesteps(config.sample_steps)
+        random = torch.Generator("cpu").manual_seed(0)
+        state = torch.randn(len(index), 1, size, size, generator=random).to(where) * solver.init_noise_sigma
+        for level in solver.timesteps:
+            seen = solver.scale_model_input(state, level)
+            output = mean(seen, level.to(where).expand(len(state)), pixels[:, :1], answer)
+            state = solver.step(output, level, state).prev_sample
+        made = answer + mean.unit(pixels[:, :1], answer) * mean.gain[1] * state
+        return sheet(pixels[:, :1], made, pixels[:, 1:])
+
+    @torch.no_grad()
+    def loss() -> float:
+        """The same slices, noises and noise levels (quantiles of the training distribution) at every call."""
+        index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 160))
+        random = torch.Generator("cpu").manual_seed(0)
+        levels = torch.special.ndtri((torch.randperm(len(index), generator=random) + 0.5) / len(index))
+        sigma, noise = config.sigmas(levels), torch.randn(len(index), 1, size, size, generator=random)
+        total = 0.0
+        for part in torch.arange(len(index)).split(16):
+            pixels = validation.pixels(index[part]).float()
+            value = denoising_loss(mean, pixels[:, :1], pixels[:, 1:], sigma[part].to(where), noise[part].to(where))
+            total += float(value) * len(part) / len(index)
+        return total
+
+    return pictures, loss
 
 
 def main(argv: list[str] | None = None) -> int:

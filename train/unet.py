@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from medgen.errors import MedgenError
-from medgen.translator import TranslationUNet, build
+from medgen.translation_networks import TranslationUNet
+from medgen.translator import build
 from train import memory, translator_export, warm
 from train.config import option, parse
 from train.launch import start
