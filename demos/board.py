@@ -13,7 +13,7 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demos import board_translation, lane, look, scratch, tables, widgets
+from demos import board_translation, hallucination, lane, look, scratch, tables, widgets
 from eval import board, translation_board
 from eval.plots import guidance_sweep, recall_precision, severity_curves
 from medgen import MedgenError
@@ -153,7 +153,9 @@ def files_of(name: str | None) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     measured = [
-        path for kind in ("report", "translation", "pathology") for path in sorted(folder.glob(f"{kind}*.json"))
+        path
+        for kind in ("report", "translation", "hallucination", "pathology")
+        for path in sorted(folder.glob(f"{kind}*.json"))
     ]
     for path in [folder / "card.json", *measured]:
         try:
@@ -221,6 +223,7 @@ def create(page: gr.Blocks) -> None:
     region = gr.HTML(elem_id="region", padding=False)
     notes = gr.Markdown()
     board_translation.create(page, refresh)
+    lesions = hallucination.create()
     with gr.Accordion("Card and reports of one model", open=False):
         model = gr.Dropdown([], label="Model")
         details = gr.JSON(label="As they stand on the disk")
@@ -237,6 +240,7 @@ def create(page: gr.Blocks) -> None:
     control = [adherence, sweep, curves, severity, region, notes]
     for trigger in (page.load, refresh.click):
         trigger(draw_control, None, control, show_progress="hidden", api_visibility="private")
+        trigger(hallucination.draw, None, lesions, show_progress="hidden", api_visibility="private")
     model.change(files_of, model, details, show_progress="hidden", api_visibility="private")
 
 

@@ -13,7 +13,19 @@ from eval import board, translation_board
 
 MISSING = "-"
 _SOURCES = ("Trained on", "Licence", "Commit", "Measured")
-_WORDS = (*_SOURCES, "Label", "Real picture", "Repainted as", "Probability of", "Over", "Picture", "Back by")
+_WORDS = (
+    *_SOURCES,
+    "Label",
+    "Real picture",
+    "Repainted as",
+    "Probability of",
+    "Over",
+    "Picture",
+    "Back by",
+    "Way",
+    "Radius mm",
+    "Lesions",
+)
 
 CLASSES = (
     "Label by label. FID is biased upwards, the more the fewer images: compare models on one label with one n, never "

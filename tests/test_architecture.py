@@ -48,6 +48,9 @@ NO_TORCH = [
     "slice_grid",
     "heads",
     "render",
+    "lesion",
+    "disagreement",
+    "pair_metrics",
 ]
 FORBIDDEN = {
     "medgen": {"train", "eval", "demos", "gradio", "accelerate"},
