@@ -152,11 +152,8 @@ def files_of(name: str | None) -> dict[str, Any]:
     if name is None or Path(name).name != name or not folder.is_dir():
         return {}
     found: dict[str, Any] = {}
-    measured = [
-        path
-        for kind in ("report", "translation", "hallucination", "pathology")
-        for path in sorted(folder.glob(f"{kind}*.json"))
-    ]
+    kinds = ("report", "translation", "hallucination", "pathology")
+    measured = [path for kind in kinds for path in sorted(folder.glob(f"{kind}*.json"))]
     for path in [folder / "card.json", *measured]:
         try:
             found[path.name] = json.loads(path.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,9 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from demos import look, walk
 from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK, Form, counts_on
@@ -73,6 +77,13 @@ def pack(
         for name, content in (more or {}).items():
             archive.writestr(name, content)
     return path, manifests
+
+
+def bare_png(picture: np.ndarray) -> bytes:
+    """A PNG that claims nothing, of uint8 or uint16 `(H, W)`: neither an upload nor a mask is a synthetic image."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
 
 
 def manifest_files(manifests: dict[str, Manifest], place: Path) -> list[Path]:

@@ -79,6 +79,20 @@ def signed(picture: Image.Image, words: str) -> Image.Image:
     return whole
 
 
+def about_grey(values: np.ndarray, least: float) -> tuple[np.ndarray, float]:
+    """A difference to look at: 0 is middle grey, the largest absolute value white or black.
+
+    Args:
+        values: `(H, W)`.
+        least: what is white where all values are smaller, so that nothing looks like much.
+
+    Returns:
+        `(H, W)` uint8, and the value that is white.
+    """
+    largest = max(float(np.abs(values).max()), least)
+    return np.rint(127.5 + values * (127.0 / largest)).astype(np.uint8), largest
+
+
 def _strip(picture: Image.Image, words: str, text_px: int) -> Image.Image:
     """`words` in white on black, as wide as `picture` and in its mode."""
     font = ImageFont.load_default(size=text_px)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -190,12 +189,11 @@ def html(changed: Changed, place: Path) -> str:
     marks = ("UPLOADED", "PARTLY SYNTHETIC") if uploaded else ("SYNTHETIC", "SYNTHETIC")
     label = changed.request.label or ""
     levels, mask = changed.levels(), changed.request.region.mask()  # type: ignore[union-attr]
-    largest = max(float(np.abs(levels).max()), 1.0)
-    shade = Image.fromarray(np.rint(127.5 + levels * (127.0 / largest)).astype(np.uint8))
+    shade, largest = look.about_grey(levels, least=1.0)
     pictures = {
         "before": look.pictures(changed.before, marks[0])[0],
         "after": look.pictures(changed.result.images, marks[1])[0],
-        "difference": look.burn_in(shade, ""),
+        "difference": look.burn_in(Image.fromarray(shade), ""),
     }
     unsaid = NOT_JUDGED if changed.opinions is None else NO_CLASSIFIER
     opinions = changed.opinions or (None, None)
@@ -233,8 +231,8 @@ def pack(session: str, changed: Changed | None, format: str) -> Any:
     mask = np.where(changed.request.region.mask(), 255, 0).astype(np.uint8)  # type: ignore[union-attr]
     mark = changed.source.mark
     more = {
-        "source.png": _bare_png(source) if mark is None else png_bytes(source, dict(mark)),
-        "region.png": _bare_png(mask),
+        "source.png": downloads.bare_png(source) if mark is None else png_bytes(source, dict(mark)),
+        "region.png": downloads.bare_png(mask),
     }
     try:
         columns = {changed.result.card.name: [cells]}
@@ -242,10 +240,3 @@ def pack(session: str, changed: Changed | None, format: str) -> Any:
     except MedgenError as error:
         raise widgets.toast(error) from error
     return gr.update(value=str(path), interactive=True)
-
-
-def _bare_png(picture: np.ndarray) -> bytes:
-    """A PNG that claims nothing: neither an upload nor a mask is a synthetic image."""
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG")
-    return content.getvalue()
