@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from demos import board, generate, pathology, widgets
+from demos import board, generate, pathology, translate, widgets
 
 TITLE = "Synthetic medical images"
-TABS = (generate, pathology, board)
+TABS = (generate, pathology, translate, board)
 
 
 def fill(page: gr.Blocks) -> None:

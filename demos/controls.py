@@ -43,9 +43,14 @@ def labels_of(models: list[str]) -> list[str]:
     return [ANY_LABEL, *dict.fromkeys(labels)]
 
 
+def offered(modality: str | None = None) -> dict[str, ModelCard]:
+    """The cards that this tab has columns for: those that need no picture to begin with."""
+    return {name: card for name, card in widgets.known_cards(modality).items() if not card.translates}
+
+
 def on_load() -> tuple[Any, Any]:
     """Choices of the page: `(modality, models)`."""
-    modalities = sorted({card.modality for card in widgets.known_cards().values()})
+    modalities = sorted({card.modality for card in offered().values()})
     if not modalities:
         gr.Warning("There is no model yet: train one or put its folder into checkpoints/, then reload.", duration=9)
         return gr.update(choices=[]), gr.update(choices=[])
@@ -56,7 +61,7 @@ def on_load() -> tuple[Any, Any]:
 
 def on_modality(modality: str) -> Any:
     """The models of this modality, the first few chosen."""
-    found = widgets.known_cards(modality)
+    found = offered(modality)
     return gr.update(choices=widgets.model_choices(found), value=list(found)[:CHOSEN_AT_FIRST])
 
 

@@ -97,8 +97,8 @@ class ResidualGenerator(nn.Module):
         self.exit = nn.Conv2d(2 * width, fold * fold, 3, padding=1)
         self.thin = nn.Sequential(*conv(fold * fold, width), nn.ReLU(True))
         if skip:
-            nn.init.zeros_(self.exit.weight)
-            nn.init.zeros_(self.exit.bias)
+            for parameter in self.exit.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, picture: Tensor) -> Tensor:
         """`(N, 1, H, W)` in [-1, 1] -> `(N, 1, H, W)`, about [-1, 1]; H and W are multiples of `multiple`."""
