@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -269,6 +270,17 @@ def test_a_diffusion_translator_knows_where_it_may_err_and_starts_from_its_unet(
     # half a standard deviation is what is denoised
     scaled = ((target - answer) / unit).std()
     assert 0.25 < float(scaled) < 1.0
+
+
+def test_a_diffusion_translator_cut_short_and_resumed_keeps_its_unet_and_its_units():
+    learn(unet, "u", "--images", 8)
+    whole = learn(residual, "d", "--images", 48, "--regression", "u")
+    flags = ["--name", "d", "--out", "cut", "--cpu", "--minutes"]
+    small = [*SMALL_DIFFUSION, *RARE[:6], "--precision", "no", "--batch", "4", "--images", "48", "--regression", "u"]
+    residual.main([*small, *flags, "1e-9"])
+    shutil.rmtree("checkpoints")  # the model it started from may be gone
+    residual.main([*flags, "0", "--resume"])
+    assert [json.loads(line) for line in Path("cut/log.jsonl").read_text().splitlines()] == whole
 
 
 def test_a_diffusion_translator_belongs_to_one_unet():

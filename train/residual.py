@@ -100,10 +100,10 @@ def train(config: ResidualConfig) -> Run:
         },
     }  # fmt: skip
     network: Any = build(net)
-    network.regression.load_state_dict(weights.read(known))
     network.regression.requires_grad_(False)
     network.to(where)
     if not resumed(run):
+        network.regression.load_state_dict(weights.read(known))
         learn_units(network, run, config)
         learn_prior(network, run.split, validation)
         if run.main and not config.dry_run:
@@ -164,7 +164,7 @@ def learn_units(network: ResidualDiffusion, run: Run, config: ResidualConfig) ->
             with torch.no_grad(), run.accelerator.autocast():
                 answer = network.answer(source).float()
             with run.accelerator.autocast():
-                said = network.uncertainty(torch.cat([source, answer], dim=1)).float().clamp(-6.0, 1.0)
+                said = network.uncertainty(torch.cat([source, answer], dim=1)).float().clamp(*network.RANGE)
             loss = (said + (target - answer).abs() * (-said).exp()).mean() / config.accumulate
             loss.backward()
         if run.accelerator.num_processes > 1:
