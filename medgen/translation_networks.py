@@ -128,6 +128,9 @@ class ResidualDiffusion(nn.Module):
     gain: Tensor
     DATA = 0.5
     """Standard deviation of what is denoised."""
+    RANGE = (-3.0, 1.0)
+    """Of ln of the expected size. A twentieth at least: below lies the noise of the air around the head, which would
+    otherwise be half of all that is denoised, and give the rest its white spectrum."""
 
     def __init__(self, regression: dict[str, Any], uncertainty: dict[str, Any], denoiser: dict[str, Any]) -> None:
         super().__init__()
@@ -148,7 +151,7 @@ class ResidualDiffusion(nn.Module):
     def unit(self, picture: Tensor, answer: Tensor) -> Tensor:
         """Expected size of the residual at each pixel, `(N, 1, H, W)`, pictures in [-1, 1]."""
         said = self.uncertainty(torch.cat([picture, answer], dim=1)).float()
-        return said.clamp(-6.0, 1.0).exp() * (self.gain[0] / self.DATA)
+        return said.clamp(*self.RANGE).exp() * (self.gain[0] / self.DATA)
 
     def forward(self, scaled: Tensor, noise_level: Tensor, picture: Tensor, answer: Tensor) -> Tensor:
         """The raw network of EDM, F(c_in x; c_noise), which sees the source and the answer.
