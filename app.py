@@ -15,7 +15,8 @@ TABS = (generate, pathology, translate, board)
 
 def fill(page: gr.Blocks) -> None:
     """One tab a module; a module knows its title and fills its tab."""
-    with gr.Tabs():
+    # on a phone all tabs stay in sight, in two rows
+    with gr.Tabs(overflow_behavior="wrap"):
         for module in TABS:
             with gr.Tab(module.TITLE, id=module.TITLE.lower()):
                 module.create(page)

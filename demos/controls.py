@@ -59,10 +59,26 @@ def on_load() -> tuple[Any, Any]:
     return gr.update(choices=choices, value=modality, visible=len(modalities) > 1), on_modality(modality)
 
 
+def chosen_at_first(found: dict[str, ModelCard]) -> list[str]:
+    """A few models that may be compared: of one data set and one size, and of as many families as there are.
+
+    Of several such groups the largest, of equally large ones the first.
+    """
+    groups: dict[Any, list[str]] = {}
+    for name, card in found.items():
+        groups.setdefault(((card.data or "").split("+")[0], card.shape), []).append(name)
+    group = max(groups.values(), key=len, default=[])
+    turns = {
+        name: [found[other].family for other in group[:i]].count(found[name].family) for i, name in enumerate(group)
+    }
+    few = sorted(group, key=lambda name: turns[name])[:CHOSEN_AT_FIRST]
+    return [name for name in group if name in few]
+
+
 def on_modality(modality: str) -> Any:
-    """The models of this modality, the first few chosen."""
+    """The models of this modality, a few that may be compared chosen."""
     found = offered(modality)
-    return gr.update(choices=widgets.model_choices(found), value=list(found)[:CHOSEN_AT_FIRST])
+    return gr.update(choices=widgets.model_choices(found), value=chosen_at_first(found))
 
 
 def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from demos import widgets
-from demos.controls import CHOSEN_AT_FIRST, with_default
+from demos.controls import chosen_at_first, with_default
 from demos.labels import RARE, RARE_MARK, label_choices
 from demos.pathology_form import ANY, EACH, FIELDS, MAX_PER_CELL, MAX_ROWS, MODALITY, TOGETHER, offered
 from medgen.conditions import CHOICES
@@ -20,11 +20,11 @@ NONE_YET = "There is no chest X-ray model that takes a label: put its folder int
 
 
 def on_load() -> Any:
-    """The models of the page, the first few chosen."""
+    """The models of the page, a few that may be compared chosen."""
     found = offered(widgets.known_cards(MODALITY))
     if not found:
         gr.Warning(NONE_YET, duration=9)
-    return gr.update(choices=widgets.model_choices(found), value=list(found)[:CHOSEN_AT_FIRST])
+    return gr.update(choices=widgets.model_choices(found), value=chosen_at_first(found))
 
 
 def on_choice(models: list[str], labels: list[str]) -> list[Any]:

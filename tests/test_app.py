@@ -487,6 +487,17 @@ def test_one_lane_stop_reaches_only_its_own_session() -> None:
     assert not lane.arm("me").is_set(), "a new run starts unstopped"
 
 
+def test_the_models_chosen_at_first_may_be_compared_and_are_of_several_families() -> None:
+    """Or a lecturer would see three GANs before he has clicked anything."""
+    chosen = controls.chosen_at_first({name: card for name, card in medgen.cards("CR").items() if not card.translates})
+    assert chosen == ["dcgan-cxr-128", "ddpm-cxr-128", "stylegan2-cxr-128"]
+    found = {
+        name: replace(medgen.cards()["ddpm-cxr-128"], name=name, family=name[0]) for name in ("a1", "a2", "a3", "b1")
+    }
+    assert controls.chosen_at_first(found) == ["a1", "a2", "b1"]
+    assert controls.chosen_at_first({}) == []
+
+
 def test_demos_import_no_training_code_and_no_torch() -> None:
     for path in [ROOT / "app.py", *(ROOT / "demos").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
