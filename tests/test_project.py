@@ -67,7 +67,8 @@ def test_a_committed_model_is_whole_and_what_its_card_says(name):
     # pictures, not a constant and not noise: neighbouring pixels agree
     unit = images.unit_range()
     assert unit.std() > 0.05
-    assert abs(unit[..., 1:] - unit[..., :-1]).mean() < 0.2 * unit.std()
+    # (of noise the ratio is 1.1, of real films 0.1, of real slices of a head, with their edges, 0.2)
+    assert abs(unit[..., 1:] - unit[..., :-1]).mean() < (0.4 if card.translates else 0.2) * unit.std()
 
 
 def phantom(card):
