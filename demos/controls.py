@@ -62,12 +62,13 @@ def on_load() -> tuple[Any, Any]:
 def chosen_at_first(found: dict[str, ModelCard]) -> list[str]:
     """A few models that may be compared: of one data set and one size, and of as many families as there are.
 
-    Of several such groups the largest, of equally large ones the first.
+    Of several such groups the largest, of equally large ones the first; where no two are alike, of all.
     """
     groups: dict[Any, list[str]] = {}
     for name, card in found.items():
         groups.setdefault(((card.data or "").split("+")[0], card.shape), []).append(name)
     group = max(groups.values(), key=len, default=[])
+    group = group if len(group) > 1 else list(found)
     turns = {
         name: [found[other].family for other in group[:i]].count(found[name].family) for i, name in enumerate(group)
     }

@@ -495,6 +495,8 @@ def test_the_models_chosen_at_first_may_be_compared_and_are_of_several_families(
         name: replace(medgen.cards()["ddpm-cxr-128"], name=name, family=name[0]) for name in ("a1", "a2", "a3", "b1")
     }
     assert controls.chosen_at_first(found) == ["a1", "a2", "b1"]
+    unlike = {name: replace(card, shape=(1, i, i)) for i, (name, card) in enumerate(found.items())}
+    assert controls.chosen_at_first(unlike) == ["a1", "a2", "b1"]
     assert controls.chosen_at_first({}) == []
 
 

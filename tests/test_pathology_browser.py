@@ -63,13 +63,16 @@ runpy.run_path("app.py", run_name="__main__")
 """
 
 
+DATA = "kermany_cxr_128"
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     cards = [
-        make_card("noise-a-32", title="Noise A", data="kermany_cxr_128", steps=5),
-        make_card("noise-b-32", title="Noise B", labels=WORDS[:2], steps=5),
-        make_card("noise-r-32", title="Painter", controls=("label", "steps", "source", "region"), steps=5),
+        make_card("noise-a-32", title="Noise A", data=DATA, steps=5),
+        make_card("noise-b-32", title="Noise B", data=DATA, labels=WORDS[:2], steps=5),
+        make_card("noise-r-32", title="Painter", data=DATA, controls=("label", "steps", "source", "region"), steps=5),
     ]
     for card in cards:
         card.save(checkpoints / card.name)
