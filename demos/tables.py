@@ -164,7 +164,7 @@ def _text_row(heads: list[str], row: tuple[str, ...]) -> str:
 
 def _limited(cell: str) -> str:
     """A value with its interval or range under it."""
-    found = re.fullmatch(r"(\S+) (\[.+\]|\(\S+ to \S+\))", cell)
+    found = re.fullmatch(r"(\S+(?: %)?) (\[.+\]|\(\S+ to \S+\))", cell)
     return escape(cell) if found is None else f"{escape(found[1])}<small>{escape(found[2])}</small>"
 
 
