@@ -33,6 +33,9 @@ pass on to weights learned from it. Its vessels and falx are bright, as with a c
 back of the head. The others: GPL-2 (sample of InVesalius; a part of the skull is cut out) and free test data (UNC; HU
 approximate).
 """
+TRAIN_LICENCES = ("CC BY-SA 3.0 (IXI)", "GPL-2 (InVesalius sample)", "free test data (UNC)")
+"""Of what weights learn that have seen the train heads, MR and CT; their cards name them."""
+CITATION = "IXI dataset, brain-development.org; InVesalius; UNC Chapel Hill"
 CT_ARCHIVE = "head_ct_hu_256.npz"
 MR_FOLDER = "ixi_t1_2mm/IXI-T1"
 LOWEST_MM = {"unc_cthead": 96.0}

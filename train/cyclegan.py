@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medgen import heads
 from medgen.errors import MedgenError
 from medgen.translator import build
 from train import memory, translator_export
@@ -68,9 +69,7 @@ def domains(config: CycleConfig) -> tuple[Split, Split]:
     pairs = load(config, "train")
     sides = [replace(pairs, images=pairs.images[:, i : i + 1]) for i in (0, 1)]
     if config.real_heads:
-        from medgen.heads import ct_slices, mr_slices
-
-        real = {"mr": mr_slices("train"), "ct": ct_slices("train")}
+        real = {"mr": heads.mr_slices("train"), "ct": heads.ct_slices("train")}
         for i, word in enumerate(config.way.split("-")):
             images = torch.cat([sides[i].images, tensor(real[word])])
             sides[i] = replace(sides[i], images=images, conditions=torch.zeros(len(images), 0))
@@ -187,10 +186,11 @@ def there_and_back(
 def export(run: Run, config: CycleConfig, net: dict[str, Any], sample: Any) -> None:
     """Both generators, a model each."""
     back = "-".join(reversed(config.way.split("-")))
+    further, cited = (heads.TRAIN_LICENCES, heads.CITATION) if config.real_heads else ((), "")
     for module, name, way in (("there", config.name, config.way), ("back", config.back, back)):
         translator_export.export(
             run, "generators", inside=module, name=name, way=way, net=net, title="CycleGAN", sample=sample,
-            paper="arXiv:1703.10593",
+            paper="arXiv:1703.10593", further=further, cited=cited,
         )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ LIMITS = (
 def export(
     run: Run, module: str, *, name: str, way: str, net: dict[str, Any], title: str, paper: str,
     sample: Callable[[], Tensor], old: ModelCard | None = None, steps: int | None = None,
-    inside: str = "", further: tuple[str, ...] = (),
+    inside: str = "", further: tuple[str, ...] = (), cited: str = "",
 ) -> ModelCard:  # fmt: skip
     """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
 
@@ -42,6 +42,7 @@ def export(
         steps: default steps of a diffusion model.
         inside: name of the submodule that is the model; "" = all of `module`.
         further: licences of other data behind the weights.
+        cited: where these come from.
     """
     config: Any = run.config
     pairs: PairedData = config.pairs
@@ -65,7 +66,7 @@ def export(
         trained={
             **training_facts(run, module, chosen, old),
             "subjects": subjects,
-            "citation": " + ".join(dict.fromkeys(known.citation for known in behind)),
+            "citation": " + ".join(dict.fromkeys([*(known.citation for known in behind), *([cited] if cited else [])])),
         },
     )  # fmt: skip
     return publish(run, card, state, config, sample if pairs.shareable else None)
