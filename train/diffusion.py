@@ -17,6 +17,7 @@ from medgen.errors import MedgenError
 from train import autoencoders, memory, warm
 from train.config import ConditionalConfig, option, parse
 from train.data import Split, hidden
+from train.denoising import denoising_error
 from train.export import export
 from train.launch import start
 from train.run import Run
@@ -119,16 +120,7 @@ def train(config: DiffusionConfig) -> Run:
     scheduler = network.scheduler()
 
     def denoising_loss(net: torch.nn.Module, clean: Tensor, told: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the raw network output: EDM's weighting of the denoising error, equation 8."""
-        noisy = clean + sigma * noise
-        with run.accelerator.autocast():
-            scaled = scheduler.precondition_inputs(noisy, sigma)
-            output = net(scaled, scheduler.precondition_noise(sigma.flatten()), told)
-        # precondition_outputs is denoised = c_skip noisy + c_out output; its inverse at the clean picture is the target
-        zero = torch.zeros((), device=where)
-        skipped = scheduler.precondition_outputs(noisy, zero, sigma)
-        c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
-        return (output.float() - (clean - skipped) / c_out).square().mean()
+        return denoising_error(run, scheduler, lambda scaled, level: net(scaled, level, told), clean, sigma, noise)
 
     validation = autoencoders.split(config, "val", inner, split.columns).to(where)
     sample, validate = samplers(run, validation, denoising_loss)

@@ -21,6 +21,7 @@ from medgen.translator import build
 from train import memory, translator_export
 from train.config import option, parse
 from train.data import Split
+from train.denoising import denoising_error
 from train.launch import start
 from train.pairs import PairConfig, batches, load, sheet
 from train.run import Run
@@ -114,17 +115,11 @@ def train(config: ResidualConfig) -> Run:
     scheduler = network.scheduler()
 
     def denoising_loss(net: Any, source: Tensor, target: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the raw network output: EDM's weighting of the denoising error, equation 8."""
         with run.accelerator.autocast():
             answer, clean = residual(net, source, target)
-        noisy = clean + sigma * noise
-        with run.accelerator.autocast():
-            scaled = scheduler.precondition_inputs(noisy, sigma)
-            output = net(scaled, scheduler.precondition_noise(sigma.flatten()), source, answer)
-        zero = torch.zeros((), device=where)
-        skipped = scheduler.precondition_outputs(noisy, zero, sigma)
-        c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones((), device=where), sigma)
-        return (output.float() - (clean - skipped) / c_out).square().mean()
+        return denoising_error(
+            run, scheduler, lambda scaled, level: net(scaled, level, source, answer), clean, sigma, noise
+        )
 
     sample, validate = samplers(run, validation, denoising_loss)
     for step in run.steps(sample, validate):
