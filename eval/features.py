@@ -5,10 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import os
-import sys
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from medgen.atomic import replacing
+from medgen.cache import cache_dir, read_arrays, write_arrays
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
 
@@ -181,32 +177,13 @@ def features(images: ImageSet, extractor: Extractor, *, progress: bool = False) 
     return np.concatenate(parts)
 
 
-def cache_dir() -> Path:
-    """Where features are kept: `$MEDGEN_CACHE`, or `~/.cache/medgen`."""
-    return Path(os.environ.get("MEDGEN_CACHE") or Path.home() / ".cache" / "medgen")
-
-
 def _cached(pixels: np.ndarray, extractor: Extractor) -> np.ndarray:
     # (n, C, H, W) uint8 -> (n, D) float32
     key = hashlib.sha256(f"{extractor.sha256} {pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
     path = cache_dir() / "features" / extractor.name / f"{key}.npz"
-    if (known := _read(path, (len(pixels), extractor.dim))) is not None:
-        return known
+    kept = (read_arrays(path, {"features": "float32"}) or {}).get("features")
+    if kept is not None and kept.shape == (len(pixels), extractor.dim) and np.isfinite(kept).all():
+        return kept
     found = np.concatenate([extractor.run(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)])
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, features=found)
-    except MedgenError as error:  # a full disk costs the next run time; it must not cost this one its result
-        print(f"Features are not cached: {error}", file=sys.stderr)
+    write_arrays(path, {"features": found})
     return found
-
-
-def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The cached array, or None where the file is absent, damaged or of another shape: it is then computed anew."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found: np.ndarray = file["features"]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
-        return None
-    good = found.shape == shape and found.dtype == np.float32 and bool(np.isfinite(found).all())
-    return found if good else None
