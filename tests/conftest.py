@@ -1,9 +1,10 @@
-"""What several test files share: made-up data sets of the layout of the real ones."""
+"""What several test files share: made-up data sets of the layout of the real ones, and a browser."""
 
 import csv
 import io
 import zipfile
 
+import browsing
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +44,13 @@ def made_up_xray(seed, brightness):
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6)).astype(np.uint8))
     smooth = np.asarray(coarse.resize((128, 128), Image.Resampling.BICUBIC))
     return Image.fromarray(np.where(smooth > 128, brightness + 90, brightness).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium for the browser tests of one file."""
+    with browsing.chromium(tmp_path_factory.mktemp("profile")) as context:
+        yield context
 
 
 @pytest.fixture(scope="session")

@@ -64,12 +64,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.BrowserContext]:
-    with browsing.chromium(tmp_path_factory.mktemp("profile")) as context:
-        yield context
-
-
 @pytest.fixture
 def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
     """A loaded page, `browsing.watched`."""
