@@ -45,7 +45,8 @@ def labels_of(models: list[str]) -> list[str]:
 
 def offered(modality: str | None = None) -> dict[str, ModelCard]:
     """The cards that this tab has columns for: those that need no picture to begin with."""
-    return {name: card for name, card in widgets.known_cards(modality).items() if not card.translates}
+    known = widgets.known_cards(modality).items()
+    return {name: card for name, card in known if not card.translates and len(card.shape) == 3}
 
 
 def on_load() -> tuple[Any, Any]:

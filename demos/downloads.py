@@ -23,7 +23,7 @@ from medgen.files import zip_writer
 from medgen.provenance import NOTICE, read_manifest, requests_of
 
 Manifest = dict[str, Any]
-_UNASKED = ("severity", "age", "sex", "view", "cohort", "region")
+_UNASKED = ("severity", "age", "sex", "view", "cohort", "region", "quantity")
 """Fields of `Request` that the Generate form does not have."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.atomic import write_json
+from medgen.conditions import is_number
 from medgen.errors import MedgenError
 
 
@@ -26,7 +27,8 @@ class ModelCard:
         spacing_mm: size of a pixel along each spatial axis; None where unknown (rescaled X-rays).
         net: keyword arguments that rebuild the network; `conditions` among them names what it is told of a picture, as
             `medgen.conditions.Conditions` does.
-        weights: file name -> sha256 of each safetensors shard.
+        weights: file name -> sha256 of each safetensors shard; "OTHER/file" is a file of the model OTHER.
+        parts: submodule of the network -> the model whose weights it has, which are kept only once.
         controls: names of the `Request` fields the model answers to; the app shows a widget for each.
         labels: the words `Request.label` may hold.
         steps: default network evaluations; None for one-pass models.
@@ -37,6 +39,8 @@ class ModelCard:
         paper: source of the method.
         translates: of a translator: `direction` ("t1-t2"), `source` and `target` contrast, and the `modality`, `unit`
             and `window` of the picture it wants; empty for others.
+        quantity: a number the model may be asked for: its `name` ("hippocampal volume") and `unit` ("mm3"), the `low`
+            and `high` it may have and the `step` of a slider; empty for others.
         limits: one or two sentences: what it cannot do, what must not be concluded.
         folder: where the card was read from; not part of the file.
     """
@@ -53,6 +57,7 @@ class ModelCard:
     spacing_mm: tuple[float, ...] | None = None
     net: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
     controls: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     steps: int | None = None
@@ -60,6 +65,7 @@ class ModelCard:
     data: str | None = None
     trained: dict[str, Any] = field(default_factory=dict)
     translates: dict[str, Any] = field(default_factory=dict)
+    quantity: dict[str, Any] = field(default_factory=dict)
     paper: str = ""
     folder: Path | None = field(default=None, compare=False)
 
@@ -102,8 +108,25 @@ class ModelCard:
                 raise MedgenError(f"{where}: {name} holds an item of the wrong type: {value!r}.")
         if len(values["window"]) != 2:
             raise MedgenError(f"{where}: window must be two numbers, not {values['window']!r}.")
+        _check_quantity(values.get("quantity") or {}, tuple(values.get("controls") or ()), where)
         tuples = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **tuples, "folder": path.parent})
+
+
+def _check_quantity(quantity: dict[str, Any], controls: tuple[str, ...], where: str) -> None:
+    """Raises:
+    MedgenError: a quantity that nobody could ask for, or be asked for.
+    """
+    if bool(quantity) != ("quantity" in controls):
+        raise MedgenError(f"{where}: controls and quantity must both name a quantity, or neither.")
+    if not quantity:
+        return
+    words, numbers = ("name", "unit"), ("low", "high", "step")
+    right = set(quantity) == {*words, *numbers} and all(isinstance(quantity[key], str) for key in words)
+    if not (right and all(is_number(quantity[key]) for key in numbers)):
+        raise MedgenError(f"{where}: quantity must hold the texts name and unit and the numbers low, high and step.")
+    if not (quantity["low"] < quantity["high"] and quantity["step"] > 0):
+        raise MedgenError(f"{where}: quantity must have low < high and a step above 0: {quantity!r}.")
 
 
 _NONE = type(None)
@@ -111,7 +134,7 @@ _WORDS = {str: "text", list: "a list", dict: "an object", int: "a whole number",
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "family", "title", "modality", "unit", "licence", "limits", "paper"), (str,)),
     **dict.fromkeys(("window", "shape", "controls", "labels"), (list,)),
-    **dict.fromkeys(("net", "weights", "trained", "translates"), (dict,)),
+    **dict.fromkeys(("net", "weights", "parts", "trained", "translates", "quantity"), (dict,)),
     "spacing_mm": (list, _NONE),
     "steps": (int, _NONE),
     "guidance": (int, float, _NONE),

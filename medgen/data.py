@@ -29,6 +29,7 @@ from medgen.catalogue import DATASETS, Dataset, dataset
 from medgen.errors import MedgenError, exit_code
 from medgen.image import ImageSet
 from medgen.record import SPLITS, Record, on_two_sides, read_manifest
+from medgen.volume_catalogue import VOLUMES
 
 __all__ = ["DATASETS", "Dataset", "available", "data_dir", "real"]
 
@@ -169,6 +170,9 @@ def _list() -> int:
     for entry in DATASETS.values():
         print(f"\n{entry.name}: {entry.title}\n  cite: {entry.citation}\n  from: {entry.url}")
         print("".join(f"  note: {note}\n" for note in entry.notes), end="")
+    from medgen import volume_check  # which imports this module
+
+    print("\nVolumes, read by medgen.volume_sets:", *volume_check.listed(), sep="\n")
     print(f"\nMEDGEN_DATA is {data_dir() or 'not set'}.")
     return 0
 
@@ -220,6 +224,15 @@ def _fetch(entry: Dataset, out: Path | None, url: str | None) -> int:
     return 0
 
 
+def _volumes(command: str, name: str) -> int:
+    """`check NAME` of a set of volumes; nothing else can be done with one."""
+    from medgen import volume_check
+
+    if command != "check":
+        raise volume_check.by_hand(name)
+    return volume_check.check(name)
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 = done, 1 = `check` found something, 2 = the user has to do something first."""
     parser = argparse.ArgumentParser(prog="python -m medgen.data", description="Real images: list, check, fetch.")
@@ -234,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     )
     for command in (check, fetch, manifest):
-        command.add_argument("name", metavar="NAME", help=" | ".join(DATASETS))
+        command.add_argument("name", metavar="NAME", help=" | ".join([*DATASETS, *VOLUMES]))
     fetch.add_argument("--out", type=Path, help="folder to download to (default: $MEDGEN_DATA)")
     fetch.add_argument("--url", help="another address of the compact archive or of the upstream file")
     manifest.add_argument("--out", type=Path, help="file to write (default: print)")
@@ -255,6 +268,8 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         if asked.command == "list":
             return _list()
+        if asked.name in VOLUMES:
+            return _volumes(asked.command, asked.name)
         entry = dataset(asked.name)
         if asked.command == "check":
             return _check(entry)

@@ -11,13 +11,15 @@ from medgen.errors import MedgenError
 from medgen.generator import Request
 from medgen.image import ImageSet
 from medgen.png import JPEG_SIGNATURE, PNG_SIGNATURE, png_bytes, read_jpeg, read_png
-from medgen.sets import FORMATS, SetWriter, folder_writer, zip_writer
+from medgen.sets import FORMATS, VOLUME_FORMATS, SetWriter, folder_writer, formats, zip_writer
 
 __all__ = [
     "FORMATS",
+    "VOLUME_FORMATS",
     "SetWriter",
     "dicom_bytes",
     "folder_writer",
+    "formats",
     "png_bytes",
     "read_image",
     "save_set",
@@ -37,7 +39,7 @@ def save_set(
     *,
     seconds: float,
     peak_mb: float | None = None,
-    format: str = "png",
+    format: str | None = None,
 ) -> Path:
     """Writes images, labels.csv and manifest.json into `folder`; returns the manifest's path. See `folder_writer`."""
     with folder_writer(card, folder, format) as writer:
@@ -54,7 +56,7 @@ def zip_set(
     *,
     seconds: float,
     peak_mb: float | None = None,
-    format: str = "png",
+    format: str | None = None,
 ) -> Path:
     """The content of `save_set` as one ZIP; returns its path. See `zip_writer`."""
     with zip_writer(card, path, format) as writer:

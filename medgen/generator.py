@@ -19,7 +19,7 @@ from medgen.region import Region
 MAX_SEED = 2**63 - 1
 CONTROLS = (
     *("label", "severity", "age", "sex", "view", "cohort"),
-    *("steps", "guidance", "towards", "source", "region"),
+    *("quantity", "steps", "guidance", "towards", "source", "region"),
 )
 """Fields of `Request` that a card may name in its `controls`."""
 
@@ -50,6 +50,7 @@ class Request:
         view: "AP" or "PA".
         cohort: the data set whose pictures to make, one of the model's.
         region: the part of `source` to make anew; the rest is kept.
+        quantity: how much of what `card.quantity` names the image shall show, in its unit; None = nobody said.
         source_synthetic: whether a model made all of `source`; False, as for an upload: it may show a patient.
     """
 
@@ -66,6 +67,7 @@ class Request:
     view: str | None = None
     cohort: str | None = None
     region: Region | None = None
+    quantity: float | None = None
     source_synthetic: bool = False
 
     def condition(self, columns: Sequence[str]) -> np.ndarray:
@@ -83,7 +85,8 @@ class Request:
 
         Returns:
             `label`: the asked one; at severity 0, the healthy word of its cohort. Where only a region was made nobody
-            knows what the whole picture shows, and `region_label` stands in its place. `severity`: if asked.
+            knows what the whole picture shows, and `region_label` stands in its place. `severity`, `quantity`: if
+            asked.
 
         Raises:
             MedgenError: a severity of a label that has no healthy counterpart.
@@ -91,7 +94,11 @@ class Request:
         label = self.label
         if label is not None and self.severity == 0.0:
             label = Conditions(_columns(card)).healthy(label)
-        said = {"label" if self.region is None else "region_label": label, "severity": self.severity}
+        said = {
+            "label" if self.region is None else "region_label": label,
+            "severity": self.severity,
+            "quantity": self.quantity,
+        }
         return {name: value for name, value in said.items() if value is not None}
 
     def keeps_upload(self) -> bool:
@@ -144,6 +151,7 @@ class Request:
                 )
         self._check_condition(card)
         self._check_region(card)
+        self._check_quantity(card)
         steps = self.steps if self.steps is not None else card.steps
         if steps is not None and not (isinstance(steps, int) and 1 <= steps <= 1000):
             raise MedgenError(f"Steps must be a whole number from 1 to 1000, not {steps}.")
@@ -179,6 +187,13 @@ class Request:
             )
         if self.region.is_empty():
             raise MedgenError("The region is empty; draw where the picture is to change.")
+
+    def _check_quantity(self, card: ModelCard) -> None:
+        if self.quantity is None:
+            return
+        name, unit, low, high = (card.quantity[key] for key in ("name", "unit", "low", "high"))
+        if not (is_number(self.quantity) and low <= self.quantity <= high):
+            raise MedgenError(f"The {name} must be a number from {low:g} to {high:g} {unit}, not {self.quantity}.")
 
 
 def _columns(card: ModelCard) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "mix": (int, float),
     "severity": (int, float),
     "age": (int, float),
+    "quantity": (int, float),
     "source_synthetic": (bool,),
     **dict.fromkeys(("sex", "view", "cohort"), (str,)),
 }
@@ -71,7 +72,7 @@ def mark(card: ModelCard, request: Request, index: int) -> dict[str, str]:
         "Seed": str(request.seeds[index]),
         "Request": json.dumps(alone.to_json(), ensure_ascii=False),
     }
-    # "Label", "Region label", "Severity"
+    # "Label", "Region label", "Severity", "Quantity"
     said = {name.replace("_", " ").capitalize(): str(value) for name, value in request.shows(card).items()}
     return {**words, **said}
 
@@ -107,8 +108,8 @@ def manifest(
     Args:
         card: the model.
         request: what was asked; several where a set holds several labels.
-        files: one `{file, seed, label, pixels_sha256}` a picture, and `region_label` and `severity` where
-            `Request.shows` has them, in the order of the requests' seeds.
+        files: one `{file, seed, label, pixels_sha256}` a picture, and `region_label`, `severity` and
+            `quantity` where `Request.shows` has them, in the order of the requests' seeds.
         seconds: wall-clock time of the generation.
         peak_mb: peak memory in MiB; None where nobody measured.
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import medgen
 from medgen.conditions import CHOICES
 from medgen.errors import MedgenError, exit_code
-from medgen.files import FORMATS, SetWriter, folder_writer
+from medgen.files import FORMATS, VOLUME_FORMATS, SetWriter, folder_writer
 from medgen.generator import MAX_SEED, Generator, Request
 from medgen.image import ImageSet
 from medgen.provenance import read_manifest, requests_of, versions
@@ -26,7 +26,7 @@ from medgen.provenance import read_manifest, requests_of, versions
 MAX_IMAGES = 1_000_000
 Progress = Callable[[float], None]
 """Called with the number of images made so far; a diffusion step counts as a fraction of its images."""
-ASKED = ("severity", "age", "sex", "view", "cohort", "steps", "guidance")
+ASKED = ("severity", "age", "sex", "view", "cohort", "quantity", "steps", "guidance")
 """Flags that go into every `Request` as they are."""
 
 
@@ -52,10 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sex", help=" or ".join(CHOICES["sex"]))
     parser.add_argument("--view", help=" or ".join(CHOICES["view"]))
     parser.add_argument("--cohort", help="the data set whose pictures to make, for a model of several")
+    parser.add_argument("--quantity", type=float, help="how much of what the model's card names, in the unit it names")
     parser.add_argument("--steps", type=int, help="network evaluations of a diffusion model")
     parser.add_argument("--guidance", type=float, help="strength of classifier-free guidance; 1 = none")
-    parser.add_argument("--format", choices=FORMATS, help="png (default) or dcm")
-    parser.add_argument("--batch", type=int, default=16, help="images at a time; changes memory and speed, not pixels")
+    parser.add_argument("--format", choices=FORMATS + VOLUME_FORMATS, help="png (default) or dcm; of volumes nii")
+    parser.add_argument(
+        "--batch", type=int, help="images at a time (default 16, volumes 1); changes memory and speed, not pixels"
+    )
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="remake the images of this manifest.json")
     return parser
 
@@ -73,8 +76,8 @@ def make(args: argparse.Namespace) -> int:
     seeds = tuple(range(seed, seed + n))
     asked = {name: getattr(args, name) for name in ASKED}
     requests = [Request(seeds=seeds, label=label, **asked) for label in labels]
-    made = _run(args.name, requests, args.out, args.format or "png", args.batch)
-    print(f"{len(made['files'])} images in {args.out} after {made['seconds']:.1f} s")
+    made = _run(args.name, requests, args.out, args.format, args.batch)
+    print(f"{len(made['files'])} {_kind(made)} in {args.out} after {made['seconds']:.1f} s")
     return 0
 
 
@@ -90,8 +93,8 @@ def remake(args: argparse.Namespace) -> int:
             f"{args.manifest.name} was made from a picture that it does not hold, sha256 {sources[0]}; "
             "remake it in Python with that picture as the source of each request."
         )
-    suffix = Path(str(old["files"][0].get("file"))).suffix.lstrip(".")
-    format = args.format or (suffix if suffix in FORMATS else "png")
+    suffix = Path(str(old["files"][0].get("file")).removesuffix(".gz")).suffix.lstrip(".")
+    format = args.format or (suffix if suffix in FORMATS + VOLUME_FORMATS else None)
     card = medgen.cards().get(old["model"])
     if card is not None and card.weights != old["weights"]:
         print(
@@ -105,12 +108,12 @@ def remake(args: argparse.Namespace) -> int:
     differing = [made["file"] for kept, made in pairs if kept["pixels_sha256"] != made["pixels_sha256"]]
     if differing:
         print(
-            f"{len(differing)} of {len(new['files'])} images differ from {args.manifest.name}, first {differing[0]}"
-            f"{_changes(old)}. The new ones are in {args.out}, with a manifest of their own.",
+            f"{len(differing)} of {len(new['files'])} {_kind(new)} differ from {args.manifest.name}, "
+            f"first {differing[0]}{_changes(old)}. The new ones are in {args.out}, with a manifest of their own.",
             file=sys.stderr,
         )
         return 1
-    print(f"{len(new['files'])} images in {args.out}: the same pixels as {args.manifest.name}")
+    print(f"{len(new['files'])} {_kind(new)} in {args.out}: the same pixels as {args.manifest.name}")
     return 0
 
 
@@ -125,13 +128,18 @@ def _changes(old: dict[str, Any]) -> str:
     )
 
 
-def _run(name: str, requests: list[Request], out: Path, format: str, batch: int) -> dict[str, Any]:
+def _kind(manifest: dict[str, Any]) -> str:
+    return "volumes" if "volume" in manifest else "images"
+
+
+def _run(name: str, requests: list[Request], out: Path, format: str | None, batch: int | None) -> dict[str, Any]:
     """Samples and writes batch by batch; returns the manifest."""
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise MedgenError(f"--batch must be at least 1; it is {batch}.")
     generator = medgen.load(name)
     for request in requests:
         request.checked(generator.card)  # the last label is checked before the first is drawn
+    size = batch or (16 if len(generator.card.shape) == 3 else 1)
     total = sum(len(request.seeds) for request in requests)
     layout = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}]"
     with (
@@ -139,7 +147,7 @@ def _run(name: str, requests: list[Request], out: Path, format: str, batch: int)
         tqdm(total=total, bar_format=layout, file=sys.stderr) as bar,
     ):
         start = time.perf_counter()
-        _fill(writer, parts(generator, requests, batch, lambda done: bar.update(done - bar.n)))
+        _fill(writer, parts(generator, requests, size, lambda done: bar.update(done - bar.n)))
         return writer.finish(seconds=time.perf_counter() - start, peak_mb=peak_memory_mb())
 
 

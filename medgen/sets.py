@@ -1,4 +1,4 @@
-"""Sets of pictures as files with labels.csv and manifest.json, written part by part into a folder or a ZIP."""
+"""Sets of pictures or volumes as files with labels.csv and manifest.json, written part by part to a folder or ZIP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydicom.uid import generate_uid
 
 from medgen import provenance as origin
@@ -26,8 +25,18 @@ from medgen.errors import MedgenError
 from medgen.generator import Request
 from medgen.image import ImageSet
 from medgen.png import png_bytes
+from medgen.volume import Volume
+from medgen.write_volume import described, nifti_bytes, voxels_sha256
 
 FORMATS = ("png", "dcm")
+"""Of pictures."""
+VOLUME_FORMATS = ("nii",)
+"""Of volumes: gzipped NIfTI-1, .nii.gz."""
+
+
+def formats(card: ModelCard) -> tuple[str, ...]:
+    """What the images of a model can be saved as; the first is what nobody asked for."""
+    return VOLUME_FORMATS if len(card.shape) == 4 else FORMATS
 
 
 class SetWriter:
@@ -36,14 +45,19 @@ class SetWriter:
     Made by `folder_writer` and `zip_writer`. `add` the parts in order, then `finish` once.
     """
 
-    def __init__(self, card: ModelCard, put: Callable[[str, bytes], None], format: str) -> None:
-        if format not in FORMATS:
-            raise MedgenError(f"There is no format {format!r}; choose from {', '.join(FORMATS)}.")
+    def __init__(self, card: ModelCard, put: Callable[[str, bytes], None], format: str | None) -> None:
+        format = format or formats(card)[0]
+        if format not in FORMATS + VOLUME_FORMATS:
+            raise MedgenError(f"There is no format {format!r}; choose from {', '.join(FORMATS + VOLUME_FORMATS)}.")
+        if format not in formats(card):
+            kind = "volumes" if len(card.shape) == 4 else "pictures"
+            raise MedgenError(f"{card.name} makes {kind}; choose {' or '.join(formats(card))}, not {format}.")
         if format == "dcm" and card.modality not in XRAY:
             raise MedgenError(f"DICOM export writes X-rays ({', '.join(XRAY)}), not {card.modality}; choose png.")
         self.files: list[dict[str, Any]] = []
         self.manifest: dict[str, Any] | None = None
         self._card, self._put, self._format = card, put, format
+        self._about: dict[str, Any] = {}  # of the manifest, beside what every set has
         self._asked: list[tuple[Request, list[int]]] = []  # a request without seeds, and its seeds
         self._columns: list[Mapping[str, str]] = []  # of labels.csv, beside the ones every set has
         self._study, self._series = generate_uid(), generate_uid()
@@ -65,28 +79,36 @@ class SetWriter:
             columns: more cells of labels.csv, one mapping from column to text an image.
 
         Raises:
-            MedgenError: not one 2D grey image a seed, NaN pixels, or the write failed.
+            MedgenError: not one grey picture, or volume, a seed; NaN pixels; or the write failed.
         """
         place = "" if folder is None else f"{_plain(folder)}/"
-        if images.pixels.ndim != 4 or images.pixels.shape[1] != 1 or len(images) != len(request.seeds):
-            raise MedgenError(f"{images!r} are not {len(request.seeds)} grey pictures, one a seed; nothing was saved.")
+        kind, ndim = ("volumes", 5) if self._format in VOLUME_FORMATS else ("pictures", 4)
+        if images.pixels.ndim != ndim or images.pixels.shape[1] != 1 or len(images) != len(request.seeds):
+            raise MedgenError(f"{images!r} are not {len(request.seeds)} grey {kind}, one a seed; nothing was saved.")
         same = replace(request, seeds=())
         if not self._asked or self._asked[-1][0] != same:
             self._asked.append((same, []))
         self._asked[-1][1].extend(request.seeds)
         said = request.shows(self._card)
-        for i, picture in enumerate(images.uint8()[:, 0]):  # (H, W) uint8
-            words = [f"{len(self.files):04d}", f"seed{request.seeds[i]}", *_words(said)]
-            name = f"{place}{'_'.join(words)}.{self._format}"
-            self._put(name, self._encode(picture, origin.mark(self._card, request, i)))
-            digest = origin.pixels_sha256(picture)
-            self.files.append({"file": name, "seed": request.seeds[i], "label": None, "pixels_sha256": digest, **said})
+        for i, seed in enumerate(request.seeds):
+            words = [f"{len(self.files):04d}", f"seed{seed}", *_words(said)]
+            name = f"{place}{'_'.join(words)}.{self._format}{'.gz' if ndim == 5 else ''}"
+            content, digest = self._encode(images, i, origin.mark(self._card, request, i))
+            self._put(name, content)
+            self.files.append({"file": name, "seed": seed, "label": None, "pixels_sha256": digest, **said})
             self._columns.append({} if columns is None else columns[i])
 
-    def _encode(self, picture: np.ndarray, mark: dict[str, str]) -> bytes:
+    def _encode(self, images: ImageSet, i: int, mark: dict[str, str]) -> tuple[bytes, str]:
+        """Image `i` as the content of a file, and the SHA-256 of its pixels."""
+        if self._format in VOLUME_FORMATS:
+            volume = Volume.of(images, i, synthetic=True)
+            self._about = {"volume": described(volume)}
+            return nifti_bytes(volume, mark), voxels_sha256(volume)
+        picture = images.take([i]).uint8()[0, 0]  # (H, W) uint8
+        digest = origin.pixels_sha256(picture)
         if self._format == "png":
-            return png_bytes(picture, mark)
-        return dicom_bytes(
+            return png_bytes(picture, mark), digest
+        content = dicom_bytes(
             picture,
             mark,
             modality=self._card.modality,
@@ -94,6 +116,7 @@ class SetWriter:
             series_uid=self._series,
             number=len(self.files) + 1,
         )
+        return content, digest
 
     def finish(self, *, seconds: float, peak_mb: float | None = None) -> dict[str, Any]:
         """Writes labels.csv and manifest.json; returns the manifest.
@@ -106,14 +129,15 @@ class SetWriter:
         requests = [replace(same, seeds=tuple(seeds)) for same, seeds in self._asked]
         table = io.StringIO()
         more = dict.fromkeys(name for cells in self._columns for name in cells)
-        rare = (name for name in ("region_label", "severity") if any(name in file for file in self.files))
+        rare = (name for name in ("region_label", "severity", "quantity") if any(name in file for file in self.files))
         heads = ("file", "seed", "label", *rare, *more)
         rows = csv.DictWriter(table, heads, extrasaction="ignore", lineterminator="\n")
         rows.writeheader()
         # None, and a column that this picture lacks, are written as an empty cell
         rows.writerows({**cells, **file} for file, cells in zip(self.files, self._columns, strict=True))
         self._put("labels.csv", table.getvalue().encode())
-        self.manifest = origin.manifest(self._card, requests, self.files, seconds=seconds, peak_mb=peak_mb)
+        known = origin.manifest(self._card, requests, self.files, seconds=seconds, peak_mb=peak_mb)
+        self.manifest = {**known, **self._about}
         self._put("manifest.json", (json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n").encode())
         return self.manifest
 
@@ -127,11 +151,12 @@ def _words(said: Mapping[str, Any]) -> list[str]:
     """`Request.shows` as parts of a file name."""
     words = [_plain(said["label"])] if "label" in said else []
     words += [f"region-{_plain(said['region_label'])}"] if "region_label" in said else []
-    return words + ([f"severity{float(said['severity'])}"] if "severity" in said else [])
+    words += [f"severity{float(said['severity'])}"] if "severity" in said else []
+    return words + ([f"quantity{float(said['quantity']):g}"] if "quantity" in said else [])
 
 
 @contextmanager
-def folder_writer(card: ModelCard, folder: str | Path, format: str = "png") -> Iterator[SetWriter]:
+def folder_writer(card: ModelCard, folder: str | Path, format: str | None = None) -> Iterator[SetWriter]:
     """A `SetWriter` into `folder`, which appears, or gains its files, only when the block ends well.
 
     The one rule: no file is ever replaced. Other files in `folder` stay; where a name is taken, nothing is written.
@@ -206,7 +231,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def zip_writer(card: ModelCard, path: str | Path, format: str = "png") -> Iterator[SetWriter]:
+def zip_writer(card: ModelCard, path: str | Path, format: str | None = None) -> Iterator[SetWriter]:
     """A `SetWriter` into one ZIP, complete or absent; an earlier file at `path` is replaced.
 
     Raises:
@@ -215,8 +240,8 @@ def zip_writer(card: ModelCard, path: str | Path, format: str = "png") -> Iterat
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
 
         def put(name: str, content: bytes) -> None:
-            # a PNG is compressed already
-            how = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            # a PNG or .nii.gz is compressed already
+            how = zipfile.ZIP_STORED if name.endswith((".png", ".gz")) else zipfile.ZIP_DEFLATED
             archive.writestr(name, content, compress_type=how)
 
         writer = SetWriter(card, put, format)

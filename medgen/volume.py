@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -201,10 +202,41 @@ class Volume:
         affine = self.affine if self.oriented else None
         return ImageSet(self.array[None, None], self.modality, self.unit, self.shown(), affine)
 
+    @classmethod
+    def of(cls, images: ImageSet, index: int, *, synthetic: bool | None = None) -> Volume:
+        """Volume `index` of a set of `(N, 1, X, Y, Z)`: the inverse of `images`.
+
+        Args:
+            images: the set.
+            index: which of it.
+            synthetic: whether a model made it; None = if it is nobody's, as `images.subjects` tells.
+
+        Raises:
+            MedgenError: not one grey volume an image.
+        """
+        if images.pixels.ndim != 5 or images.pixels.shape[1] != 1:
+            raise MedgenError(f"{images!r} are no grey volumes; give (N, 1, X, Y, Z).")
+        made = images.subjects is None if synthetic is None else synthetic
+        affine = np.eye(4) if images.affine is None else images.affine
+        known = images.affine is not None
+        return cls(images.pixels[index, 0], affine, images.modality, images.unit, images.window, known, made)
+
     def _seen(self, plane: str) -> Volume:
         if plane not in SEEN:
             raise MedgenError(f"There is no plane {plane!r}; choose from {', '.join(PLANES)}.")
         return self.reoriented(SEEN[plane])
+
+
+def centred_affine(shape: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray:
+    """`(4, 4)` voxel to world of a grid whose axes run to the right, front and head, and whose middle is at 0 mm.
+
+    Args:
+        shape: number of voxels along x, y and z.
+        spacing_mm: between them.
+    """
+    affine = np.diag([*spacing_mm, 1.0]).astype(np.float64)
+    affine[:3, 3] = [-step * (n - 1) / 2 for n, step in zip(shape, spacing_mm, strict=True)]
+    return affine
 
 
 def grid_difference(first: Volume, second: Volume, tolerance: float = 0.1) -> str | None:

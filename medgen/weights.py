@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,33 @@ _ENTRY_BYTES = 160
 """Of one tensor in the header of a shard, at most: type, shape and place as JSON."""
 
 
-def save(state: dict[str, torch.Tensor], folder: str | Path, shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
+def save(
+    state: dict[str, torch.Tensor],
+    folder: str | Path,
+    shard_bytes: int = SHARD_BYTES,
+    parts: Mapping[str, ModelCard] | None = None,
+) -> dict[str, str]:
     """Writes `state` as fp16 safetensors shards of at most `shard_bytes` (a single larger tensor gets its own).
 
-    Integer tensors keep their type. Returns file name -> sha256: what goes into `ModelCard.weights`.
+    Integer tensors keep their type.
+
+    Args:
+        state: the tensors.
+        folder: where to.
+        shard_bytes: of one file.
+        parts: submodule -> the model that has its weights already; they are named, not written again.
+
+    Returns:
+        File name -> sha256: what goes into `ModelCard.weights`.
 
     Raises:
-        MedgenError: a tensor holds NaN or infinity, in fp32 or after rounding to fp16; or the disk is full.
+        MedgenError: a tensor holds NaN or infinity, in fp32 or after rounding to fp16; or the disk is full; or a part
+            is not what that model has.
     """
+    others: dict[str, str] = {}
+    for part, known in (parts or {}).items():
+        state = _without(state, part, known)
+        others.update({f"{known.name}/{name}": sha256 for name, sha256 in known.weights.items()})
     import torch
     from safetensors.torch import save as to_bytes
 
@@ -48,7 +68,21 @@ def save(state: dict[str, torch.Tensor], folder: str | Path, shard_bytes: int = 
         content = to_bytes(shard)
         write_bytes(Path(folder) / name, content)
         hashes[name] = hashlib.sha256(content).hexdigest()
-    return hashes
+    return hashes | others
+
+
+def _without(state: dict[str, torch.Tensor], part: str, known: ModelCard) -> dict[str, torch.Tensor]:
+    """`state` less the tensors of its submodule `part`, which must be those of the model `known`."""
+    import torch
+
+    theirs = {f"{part}.{name}": tensor for name, tensor in read(known).items()}
+    same = all(
+        name in state and torch.equal(state[name].detach().cpu().to(tensor.dtype).half(), tensor.half())
+        for name, tensor in theirs.items()
+    )
+    if known.parts or not same:
+        raise MedgenError(f"The {part} is not that of {known.name}, whose weights it was to share; save it whole.")
+    return {name: tensor for name, tensor in state.items() if name not in theirs}
 
 
 def read(card: ModelCard) -> dict[str, torch.Tensor]:
@@ -63,12 +97,18 @@ def read(card: ModelCard) -> dict[str, torch.Tensor]:
     if card.folder is None or not card.weights:
         raise MedgenError(f"{card.name} has no weights: train it, or restore its card.")
     state: dict[str, torch.Tensor] = {}
+    prefixes = {model: f"{part}." for part, model in card.parts.items()}
     for name, sha256 in card.weights.items():
         where = f"{card.name}/{name}"
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise MedgenError(f"{where}: weights must be .safetensors files beside the card; pickles are never loaded.")
+        model, _, file = name.rpartition("/")
+        if Path(file).name != file or not file.endswith(".safetensors") or (model and model not in prefixes):
+            raise MedgenError(
+                f"{where}: weights must be .safetensors files beside the card or of a model that it names as one of "
+                "its parts; pickles are never loaded."
+            )
+        where = name if model else where
         try:
-            content = (card.folder / name).read_bytes()
+            content = (card.folder.parent / model / file if model else card.folder / file).read_bytes()
         except OSError as error:
             raise MedgenError(f"{where} cannot be read ({error.strerror}); fetch the checkpoint again.") from error
         # a pickle or torch.save ZIP renamed to .safetensors is named for what it is, before any parser sees it
@@ -77,9 +117,12 @@ def read(card: ModelCard) -> dict[str, torch.Tensor]:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise MedgenError(
                 f"{where} is not the file its card describes (sha256 differs); fetch the checkpoint again."
+                if not model
+                else f"{where} is not what {card.name} was made with (sha256 differs): fetch both again, or train "
+                f"{card.name} again on the new {model}."
             )
         try:
-            state.update(from_bytes(content))
+            state.update({prefixes.get(model, "") + key: tensor for key, tensor in from_bytes(content).items()})
         except SafetensorError as error:
             raise MedgenError(f"{where} is not a safetensors file ({error}); fetch the checkpoint again.") from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

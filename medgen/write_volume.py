@@ -21,7 +21,7 @@ from medgen.generator import Request
 from medgen.volume import Volume
 from medgen.write_series import dicom_series
 
-__all__ = ["dicom_series", "nifti_bytes", "save_dicom", "save_nifti", "voxels_sha256"]
+__all__ = ["described", "dicom_series", "nifti_bytes", "save_dicom", "save_nifti", "voxels_sha256"]
 
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 
@@ -29,6 +29,13 @@ _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 def voxels_sha256(volume: Volume) -> str:
     """SHA-256 of the voxels as little-endian float32, `array[0, 0, :]` first: the same whatever file they went into."""
     return hashlib.sha256(np.ascontiguousarray(volume.array, "<f4").tobytes()).hexdigest()
+
+
+def described(volume: Volume) -> dict[str, Any]:
+    """What the voxels of a volume are, as plain JSON values: the key `volume` of a manifest."""
+    known = volume.affine.tolist() if volume.oriented else None
+    about = {"modality": volume.modality, "unit": volume.unit, "shape": list(volume.array.shape), "affine": known}
+    return {**about, "spacing_mm": list(volume.spacing_mm)}
 
 
 def nifti_bytes(volume: Volume, provenance: dict[str, str]) -> bytes:
@@ -156,6 +163,4 @@ def _manifest(
     """As for pictures, with one entry of `files` for the volume, and what its voxels are."""
     said = {"seed": request.seeds[0], "label": None, "pixels_sha256": voxels_sha256(volume), **request.shows(card)}
     manifest = origin.manifest(card, request, [{**files, **said}], seconds=seconds, peak_mb=peak_mb)
-    known = volume.affine.tolist() if volume.oriented else None
-    about = {"modality": volume.modality, "unit": volume.unit, "shape": list(volume.array.shape), "affine": known}
-    return {**manifest, "volume": {**about, "spacing_mm": list(volume.spacing_mm)}}
+    return {**manifest, "volume": described(volume)}

@@ -176,7 +176,8 @@ def told_card():
     labels = ("normal", "viral_pneumonia", "No Finding", "Effusion", "Pneumonia")
     columns = [f"label={word}" for word in labels] + ["cohort=kermany_cxr_128", "cohort=nih_cxr_128"]
     columns += ["age", "age known", "sex=F", "sex=M", "view=AP", "view=PA"]
-    return replace(card(), name="all-cxr-8", labels=labels, net={"conditions": columns}, controls=CONTROLS)
+    return replace(card(), name="all-cxr-8", labels=labels, net={"conditions": columns}, controls=CONTROLS,
+                   quantity={"name": "height", "unit": "mm", "low": 0.0, "high": 9.0, "step": 1.0})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,7 @@ def test_a_full_request_passes_and_every_control_must_be_on_the_card():
     region = Region.from_mask(np.eye(8, dtype=bool))
     asked = {"label": "Effusion|Pneumonia", "severity": 0.5, "age": 60, "sex": "F", "view": "PA", "steps": 3}
     asked |= {"cohort": "nih_cxr_128", "guidance": 2.0, "source": SOURCE, "region": region, "towards": 5}
+    asked |= {"quantity": 5.0}
     full = Request((1,), mix=0.5, **asked)
     assert set(asked) == set(CONTROLS) and full.checked(told_card()) == full
     for name in CONTROLS:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from accelerate.state import AcceleratorState
 from conftest import made_up_xray, webp
@@ -187,6 +188,23 @@ def test_a_diffusion_translator_varies_with_the_seed_and_one_pass_methods_do_not
     model.sample(Request(seeds=(1,), source=one), lambda done, total, preview: seen.append((done, total, preview())))
     assert [(done, total) for done, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
     np.testing.assert_allclose(seen[-1][2].pixels, varied[:1], atol=0.01)
+
+
+def test_a_diffusion_translator_keeps_its_unet_once_and_notices_another_one(capsys):
+    learn(unet, "u", "--images", 16)
+    learn(residual, "d", "--images", 16, "--regression", "u")
+    cards = medgen.cards()
+    u, d = cards["u"], cards["d"]
+    assert d.parts == {"regression": "u"} and d.weights["u/model.safetensors"] == u.weights["model.safetensors"]
+    state, own = weights.read(d), safetensors.torch.load_file(d.folder / "model.safetensors")
+    assert not any(name.startswith("regression.") for name in own)
+    for name, tensor in weights.read(u).items():
+        np.testing.assert_array_equal(state[f"regression.{name}"], tensor)
+    medgen.load("d").sample(Request(seeds=(1,), source=a_source()))
+    learn(unet, "u", "--images", 32, "--out", "runs/again")
+    assert "d was made on the weights that u had before" in capsys.readouterr().err
+    with pytest.raises(MedgenError, match="is not what d was made with"):
+        medgen.load("d")
 
 
 def test_what_a_translator_cannot_translate_is_one_sentence():

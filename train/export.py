@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from medgen import data, provenance, weights
+from medgen import data, provenance, registry, weights
 from medgen.atomic import write_bytes, write_json
 from medgen.autoencoder import FACTOR
 from medgen.card import ModelCard
@@ -92,7 +93,12 @@ def training_facts(run: Run, module: str, chosen: dict[str, Any], old: ModelCard
 
 
 def publish(
-    run: Run, card: ModelCard, state: dict[str, Tensor], config: Config, sample: Callable[[], Tensor] | None
+    run: Run,
+    card: ModelCard,
+    state: dict[str, Tensor],
+    config: Config,
+    sample: Callable[[], Tensor] | None,
+    parts: Mapping[str, ModelCard] | None = None,
 ) -> ModelCard:
     """Writes `checkpoints/<card.name>` whole beside the run, then lets it take the place of the old one, reports
     included: those are about other weights.
@@ -103,10 +109,12 @@ def publish(
         state: the weights.
         config: what to publish of it; the folders of the run are paths of this machine and are left out.
         sample: pictures for samples.png and the film of the training; None where they would show real patients.
+        parts: submodule -> the model of checkpoints/ whose weights it still has: they are not written a second time.
     """
     folder = run.folder / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    card = replace(card, weights=weights.save(state, folder))
+    names = {part: known.name for part, known in (parts or {}).items()}
+    card = replace(card, weights=weights.save(state, folder, parts=parts), parts=names)
     card.save(folder)
     write_json(folder / "config.json", asdict(replace(config, out="", resume=False)))
     _curves(run, folder / "log.jsonl")
@@ -115,6 +123,9 @@ def publish(
         if (run.folder / "training.gif").exists():
             shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
     take_place(folder, checkpoints_dir() / card.name)
+    for other in registry.cards().values():
+        if card.name in other.parts.values():
+            print(f"{other.name} was made on the weights that {card.name} had before: train it again.", file=sys.stderr)
     return card
 
 

@@ -86,6 +86,13 @@ def regression_card(config: ResidualConfig, run: Run) -> ModelCard:
     return card
 
 
+def still_there(known: ModelCard) -> dict[str, ModelCard]:
+    """The U-Net as the part that need not be saved again; nothing if checkpoints/ has other weights by now."""
+    path = checkpoints_dir() / known.name / "card.json"
+    now = ModelCard.read(path) if path.is_file() else None
+    return {"regression": now} if now is not None and now.weights == known.weights else {}
+
+
 def train(config: ResidualConfig) -> Run:
     """One whole run."""
     run = Run(config, load(config, "train"))
@@ -136,7 +143,7 @@ def train(config: ResidualConfig) -> Run:
     if config.export and not config.dry_run and run.main and run.step > 0:
         translator_export.export(
             run, "network", name=config.name, way=config.way, net=net, title="Residual diffusion", sample=sample,
-            steps=config.sample_steps, old=known, paper="arXiv:2309.15214, arXiv:2206.00364",
+            steps=config.sample_steps, old=known, parts=still_there(known), paper="arXiv:2309.15214, arXiv:2206.00364",
         )  # fmt: skip
     return run
 

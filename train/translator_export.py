@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ LIMITS = (
 def export(
     run: Run, module: str, *, name: str, way: str, net: dict[str, Any], title: str, paper: str,
     sample: Callable[[], Tensor], old: ModelCard | None = None, steps: int | None = None,
-    inside: str = "", further: tuple[str, ...] = (), cited: str = "",
+    inside: str = "", further: tuple[str, ...] = (), cited: str = "", parts: Mapping[str, ModelCard] | None = None,
 ) -> ModelCard:  # fmt: skip
     """Writes checkpoints/NAME from the best averaged weights of `module` and returns its card.
 
@@ -43,6 +43,7 @@ def export(
         inside: name of the submodule that is the model; "" = all of `module`.
         further: licences of other data behind the weights.
         cited: where these come from.
+        parts: submodules with the weights of another model.
     """
     config: Any = run.config
     pairs: PairedData = config.pairs
@@ -69,7 +70,7 @@ def export(
             "citation": " + ".join(dict.fromkeys([*(known.citation for known in behind), *([cited] if cited else [])])),
         },
     )  # fmt: skip
-    return publish(run, card, state, config, sample if pairs.shareable else None)
+    return publish(run, card, state, config, sample if pairs.shareable else None, parts)
 
 
 def kind(word: str) -> ImageSet:
