@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from demos import board, generate, pathology, translate, widgets
+from demos import board, generate, pathology, translate, volume, widgets
 
 TITLE = "Synthetic medical images"
-TABS = (generate, pathology, translate, board)
+TABS = (generate, pathology, translate, volume, board)
 
 
 def fill(page: gr.Blocks) -> None:

@@ -20,6 +20,9 @@ _MAX_INFLATION = 1032
 """Bytes that one byte of deflate can become."""
 _MAX_OFFSET = 64 * 2**20
 _PIECE_VOXELS = 2**20
+_MAX_SPACING_MM = 200.0
+_WIDE = (1536, 1792, 2048)
+"""Codes of float128, complex128 and complex256: some machines have no such numbers."""
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 _UNREADABLE = (HeaderDataError, ValueError, EOFError, OSError, OverflowError, KeyError, struct.error, zlib.error)
 
@@ -74,10 +77,14 @@ def _read(file: BinaryIO | gzip.GzipFile, name: str, at_most: int, size: int, mo
     first = Nifti2Header if 540 in struct.unpack("<i", start[:4]) + struct.unpack(">i", start[:4]) else Nifti1Header
     bytes_of_header = 540 if first is Nifti2Header else 348
     start += _exactly(file, max(0, bytes_of_header - len(start)))
-    header = first(start[:bytes_of_header], check=True)
+    stored = first(start[:bytes_of_header], check=False)
+    if int(stored["datatype"]) in _WIDE:
+        raise MedgenError(f"{name} holds complex or 128-bit numbers; save it as 32-bit grey values.")
+    header = first(start[:bytes_of_header], check=True)  # makes positive numbers of all spacings
     if bytes(header["magic"])[:2] == b"ni":
         raise MedgenError(f"{name} is the header of a pair of files; give a .nii or .nii.gz file.")
     shape, dtype, offset = _layout(header, name)
+    affine = _affine(header, np.array(stored["pixdim"][1:4], np.float64), shape, name)
     claimed = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if claimed > at_most:
         raise MedgenError(
@@ -95,7 +102,7 @@ def _read(file: BinaryIO | gzip.GzipFile, name: str, at_most: int, size: int, mo
     low, high = float(header["cal_min"]), float(header["cal_max"])
     return Volume(
         flat.reshape(shape, order="F"),
-        _affine(header),
+        affine,
         modality,
         "HU" if modality == "CT" else "au",
         window=(low, high) if np.isfinite([low, high]).all() and low < high else None,
@@ -123,17 +130,49 @@ def _layout(header: Nifti1Header, name: str) -> tuple[tuple[int, int, int], np.d
             f"{name} claims {' x '.join(map(str, shape))} voxels; at most {MAX_VOXELS:,} are read: crop or coarsen it."
         )
     dtype = header.get_data_dtype()
+    if dtype.kind == "V":
+        raise MedgenError(f"{name} holds colours; give a file of plain grey values, such as one channel of it.")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise MedgenError(f"{name} holds colours or complex numbers ({dtype}); give one of plain grey values.")
+        raise MedgenError(f"{name} holds complex or 128-bit numbers ({dtype}); save it as 32-bit grey values.")
     offset = float(header["vox_offset"])
     if not 0 <= offset <= _MAX_OFFSET:
         raise MedgenError(f"{name} is damaged: its voxels begin at byte {offset:g}; take a whole copy of it.")
     return (shape[0], shape[1], shape[2]), dtype, max(int(offset), 544 if header.sizeof_hdr == 540 else 352)
 
 
-def _affine(header: Nifti1Header) -> np.ndarray:
-    affine = np.array(header.get_best_affine(), np.float64)
+def _affine(header: Nifti1Header, spacing: np.ndarray, shape: tuple[int, int, int], name: str) -> np.ndarray:
+    """Where the voxels are, RAS+ millimetres.
+
+    Args:
+        header: corrected by nibabel.
+        spacing: `(3,)` of the header as stored; the sform does without it.
+        shape: of the voxels.
+        name: what messages call the file.
+
+    Raises:
+        MedgenError: the header says no place that can be, or a spacing that is none.
+    """
+    several = np.array(shape) > 1  # along an axis of one voxel any spacing will do
+    if header["sform_code"] == 0:
+        # 0 is also what programs write that do not know it; then nobody knows left from right either
+        wrong = spacing < 0.0 if header["qform_code"] == 0 else spacing <= 0.0
+        if (wrong & several).any():
+            said = " x ".join(f"{length:g}" for length in spacing)
+            raise MedgenError(f"{name} says that its voxels are {said} mm large; correct the spacing in its header.")
+    try:
+        affine = np.array(header.get_best_affine(), np.float64)
+    except ValueError as error:  # a quaternion longer than 1
+        raise MedgenError(f"{name} has a damaged orientation ({error}); convert it again from its source.") from error
     affine[:3] *= _MILLIMETRES[header.get_xyzt_units()[0]]
+    if not np.isfinite(affine).all():
+        raise MedgenError(f"{name} says of its place what is no number; convert it again from its source.")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all():
+        raise MedgenError(f"{name} says that its voxels lie in one plane; correct the affine in its header.")
+    if lengths[several].max(initial=0.0) > _MAX_SPACING_MM:
+        raise MedgenError(
+            f"{name} says that its voxels lie {lengths[several].max():g} mm apart; correct the spacing or its unit."
+        )
     return affine
 
 

@@ -15,6 +15,7 @@ FAMILIES: dict[str, str] = {
     "gan": "medgen.gan",
     "diffusion": "medgen.diffusion",
     "translator": "medgen.translator",
+    "volume": "medgen.volume_models",
 }
 """Family name -> the module whose `load(card)` returns a Generator. Imported when first needed."""
 
