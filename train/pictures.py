@@ -34,10 +34,15 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(picture)
 
 
-def film(folder: Path, path: Path, seconds: float = 8.0, width: int = 384) -> None:
-    """An animated GIF, `width` pixels wide, of the grids in `folder`, in order; nothing if there are fewer than two."""
+def film(folder: Path, path: Path, seconds: float = 8.0, width: int = 384, most: int = 8) -> None:
+    """An animated GIF, `width` pixels wide, of the grids in `folder`, in order; nothing if there are fewer than two.
+
+    Of more than `most` grids it shows so many, from the first to the last.
+    """
     frames = []
-    for file in sorted(folder.glob("*.png")):
+    files = sorted(folder.glob("*.png"))
+    for place in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)):
+        file = files[place]
         with Image.open(file) as picture:
             grey = picture.convert("L")
             grey.thumbnail((width, width))

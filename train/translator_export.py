@@ -21,6 +21,9 @@ LIMITS = (
     "at such a place, not what this patient has; it may remove a lesion or invent one. {notes}"
 )
 
+MOST_SHOWN = 18
+"""Pictures of samples.png: six sources, translations and targets; more would be a megabyte each."""
+
 
 def export(
     run: Run, module: str, *, name: str, way: str, net: dict[str, Any], title: str, paper: str,
@@ -70,7 +73,8 @@ def export(
             "citation": " + ".join(dict.fromkeys([*(known.citation for known in behind), *([cited] if cited else [])])),
         },
     )  # fmt: skip
-    return publish(run, card, state, config, sample if pairs.shareable else None, parts)
+    shown = (lambda: sample()[:MOST_SHOWN]) if pairs.shareable else None
+    return publish(run, card, state, config, shown, parts)
 
 
 def kind(word: str) -> ImageSet:
