@@ -13,8 +13,8 @@ import gradio as gr
 import pandas as pd
 from PIL import Image
 
-from demos import board_translation, hallucination, lane, look, scratch, tables, widgets
-from eval import board, translation_board
+from demos import board_translation, board_volumes, hallucination, lane, look, scratch, tables, widgets
+from eval import board, translation_board, volumes
 from eval.plots import guidance_sweep, recall_precision, severity_curves
 from medgen import MedgenError
 from medgen.atomic import write_bytes
@@ -84,7 +84,8 @@ def draw(session: str, label: str | None, sort_by: str, search: str) -> list[Any
         raise widgets.toast(error) from error
     models = table[table["family"] != board.FLOOR].drop_duplicates("model")
     names = list(models["model"])
-    all_names = list(dict.fromkeys([*names, *translation_board.translations().models()]))
+    others = [*translation_board.translations().models(), *volumes.volumes().models()]
+    all_names = list(dict.fromkeys([*names, *others]))
     return [
         gr.update(choices=group_choices(found), value=group.label),
         tables.results(table, caption(table, group)),
@@ -152,7 +153,7 @@ def files_of(name: str | None) -> dict[str, Any]:
     if name is None or Path(name).name != name or not folder.is_dir():
         return {}
     found: dict[str, Any] = {}
-    kinds = ("report", "translation", "hallucination", "pathology")
+    kinds = ("report", "translation", "volumes", "hallucination", "pathology")
     measured = [path for kind in kinds for path in sorted(folder.glob(f"{kind}*.json"))]
     for path in [folder / "card.json", *measured]:
         try:
@@ -221,6 +222,7 @@ def create(page: gr.Blocks) -> None:
     notes = gr.Markdown()
     board_translation.create(page, refresh)
     lesions = hallucination.create()
+    board_volumes.create(page, refresh)
     with gr.Accordion("Card and reports of one model", open=False):
         model = gr.Dropdown([], label="Model")
         details = gr.JSON(label="As they stand on the disk")

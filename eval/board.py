@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from eval import report, translation_board
+from eval import report, translation_board, volumes
 from eval.control import Control, control
 from eval.control_tables import tables
 from eval.export import KINDS, display, export
+from eval.protocols import VOLUME_FAMILY
 from eval.report import METRICS
 from eval.rows import report_rows
 from medgen import registry
@@ -80,7 +81,9 @@ def rows() -> pd.DataFrame:
         (`fid`, `fid_low`, `fid_high`, `fid_floor`, `kid`, ..., `n_real`, `seconds`, ...; NaN = missing).
     """
     columns = [*_TEXT, *_metric_columns(), *_NUMBERS, *_PROVENANCE]
-    frame = pd.DataFrame(report_rows(), columns=columns)
+    # models of volumes wait for no report of these: `eval.volumes` measures them
+    own = [row for row in report_rows() if row.get("family") != VOLUME_FAMILY or row.get("report")]
+    frame = pd.DataFrame(own, columns=columns)
     frame = pd.concat([frame, pd.DataFrame(_floors(frame), columns=columns)]) if len(frame) else frame
     numeric = [*_metric_columns(), *_NUMBERS]
     text = [name for name in columns if name not in numeric]
@@ -205,8 +208,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--format", default="markdown", choices=KINDS, help="default: markdown")
     options = parser.parse_args(argv)
     frame = rows()
-    found = translation_board.translations()
-    if frame.empty and found.frame.empty:
+    found, solid = translation_board.translations(), volumes.volumes()
+    if frame.empty and found.frame.empty and solid.frame.empty:
         print("There are no models in the checkpoints folder yet.", file=sys.stderr)
     for group in groups(frame):
         shown = table(frame, group, options.sort, options.search)
@@ -215,7 +218,9 @@ def main(argv: list[str] | None = None) -> int:
         print(export(shown, options.format))
     for text in translation_board.listing(found, options.format, options.search):
         print(text)
-    broken = sorted({*frame.loc[frame["problem"] != "", "problem"], *found.problems})
+    for text in volumes.listing(solid, options.format, options.search):
+        print(text)
+    broken = sorted({*frame.loc[frame["problem"] != "", "problem"], *found.problems, *solid.problems})
     for problem in broken:
         print(problem, file=sys.stderr)
     return 1 if broken else 0

@@ -47,6 +47,30 @@ TRANSLATIONS: dict[str, Protocol] = {
 
 
 @dataclass(frozen=True)
+class VolumeProtocol:
+    """A fair comparison of volumes.
+
+    Args:
+        name: what `--protocol` takes.
+        data: key of `medgen.volume_sets.VOLUMES`; its splits are by subject.
+        n: how many volumes a model makes, unless `--n` says otherwise.
+    """
+
+    name: str
+    data: str
+    n: int
+
+
+VOLUMETRIC: dict[str, VolumeProtocol] = {
+    "hippo-48": VolumeProtocol("hippo-48", "hippo_48", 60),
+    "brain-64": VolumeProtocol("brain-64", "ixi_brain_64", 30),
+}
+"""Protocols whose data are volumes; `eval.volumes` measures them."""
+VOLUME_FAMILY = "volume"
+"""Family of the models that these protocols are about."""
+
+
+@dataclass(frozen=True)
 class Sides:
     """The real images of a protocol.
 
@@ -70,7 +94,8 @@ def protocol(name: str) -> Protocol:
         MedgenError: there is none.
     """
     if name not in PROTOCOLS:
-        raise MedgenError(f"There is no protocol {name!r}; choose from {', '.join((*PROTOCOLS, *TRANSLATIONS))}.")
+        known = ", ".join((*PROTOCOLS, *TRANSLATIONS, *VOLUMETRIC))
+        raise MedgenError(f"There is no protocol {name!r}; choose from {known}.")
     return PROTOCOLS[name]
 
 
@@ -89,6 +114,23 @@ def translation_of(card: ModelCard) -> Protocol | None:
     """The protocol of the pairs that a translator has learned from; None for other models."""
     names = (card.data or "").split("+") if card.translates else []
     return next((known for known in TRANSLATIONS.values() if known.data in names), None)
+
+
+def volumetric(name: str) -> VolumeProtocol:
+    """The protocol of volumes called `name`.
+
+    Raises:
+        MedgenError: there is none.
+    """
+    if name not in VOLUMETRIC:
+        raise MedgenError(f"There is no protocol of volumes {name!r}; choose from {', '.join(VOLUMETRIC)}.")
+    return VOLUMETRIC[name]
+
+
+def volumetric_of(card: ModelCard) -> VolumeProtocol | None:
+    """The protocol of the volumes that a model has learned from; None for other models."""
+    names = (card.data or "").split("+") if card.family == VOLUME_FAMILY else []
+    return next((known for known in VOLUMETRIC.values() if known.data in names), None)
 
 
 def protocols_of(card: ModelCard) -> tuple[Protocol, ...]:

@@ -3,6 +3,7 @@
     python -m eval.run NAME [NAME ...] --protocol cxr-128 [--split val] [--n N] [--limit M] [--out FILE]
     python -m eval.run --images DIR --protocol cxr-128 [--out FILE]
     python -m eval.run NAME [NAME ...] --protocol t1-t2-256 [--samples K] ...         translators: see eval.translation
+    python -m eval.run NAME [NAME ...] --protocol hippo-48 [--n N] ...                volumes: see eval.volumes.run
 
 Real and generated images -> features (cached) -> metrics with interval and real-against-real floor.
 """
@@ -14,15 +15,26 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from eval import measure, report, translation
 from eval.bootstrap import LEVEL
 from eval.fakes import Fakes, fakes_from_folder, fakes_of, png_files
 from eval.features import EXTRACTORS, Extractor, content_hash
-from eval.protocols import PROTOCOLS, SPLITS, TRANSLATIONS, Protocol, Sides, protocol, protocols_of, sides
+from eval.protocols import (
+    TRANSLATIONS,
+    VOLUME_FAMILY,
+    VOLUMETRIC,
+    Protocol,
+    Sides,
+    protocol,
+    protocols_of,
+    sides,
+)
+from eval.run_options import parse
 from eval.translation_setting import Asked
+from eval.volumes import run as volumes_run
+from eval.volumes.setting import Asked as AskedVolumes
 from medgen import provenance, registry
 from medgen.atomic import write_json
 from medgen.card import ModelCard
@@ -161,50 +173,23 @@ def summary(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m eval.run", description="Measure models on held-out patients.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="folder below checkpoints/")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="measure the PNG files of a folder instead")
-    parser.add_argument("--protocol", required=True, metavar="P", help=" | ".join((*PROTOCOLS, *TRANSLATIONS)))
-    parser.add_argument("--split", choices=SPLITS, default="test", help="val for choosing models (default: test)")
-    parser.add_argument("--n", type=positive, metavar="N", help="generated images (default: as many as real ones)")
-    parser.add_argument("--steps", type=positive, help="default: the card's; choose them on --split val")
-    parser.add_argument("--guidance", type=float, help="likewise")
-    parser.add_argument("--limit", type=positive, metavar="M", help="at most M real and M generated: a quick look")
-    parser.add_argument(
-        "--samples", type=positive, default=4, help="of each slice, of translators that draw (default: 4)"
-    )
-    parser.add_argument("--extractor", choices=tuple(EXTRACTORS), help="default: inception-v3-2048 where installed")
-    parser.add_argument("--repeats", type=positive, default=200, help="halves for an interval (default: 200)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report*.json in the model's folder")
-    options = parser.parse_args(argv)
-    if bool(options.names) == (options.images is not None):
-        parser.error("give the names of models, or --images DIR")
-    if options.out is not None and len(options.names) > 1:
-        parser.error("--out takes one model at a time")
-    if (options.steps, options.guidance) != (None, None) and (options.out is None or options.images is not None):
-        parser.error("--steps and --guidance are for models and need --out: a report is about what the card says")
-    if options.protocol in TRANSLATIONS and (options.images, options.n, options.guidance) != (None, None, None):
-        parser.error("translators are measured by name, on each source, without guidance")
-    return options
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def _measure_all(options: argparse.Namespace, progress: bool) -> None:
     if options.protocol in TRANSLATIONS:
         own = (options.limit, options.samples, options.steps, options.repeats, progress)
         asked = Asked(options.protocol, options.split, _extractor(options.extractor), *own)
         translation.measure_all(options.names, asked, options.out)
         return
+    if options.protocol in VOLUMETRIC:
+        own = (options.n, options.limit, options.steps, options.repeats, progress)
+        volumes = AskedVolumes(options.protocol, options.split, _extractor(options.extractor), *own)
+        volumes_run.measure_all(options.names, volumes, options.out)
+        return
     for name in options.names:  # a misspelt name should fail before minutes of work
-        if registry.load(name).card.translates:
+        card = registry.load(name).card
+        if card.translates:
             raise MedgenError(f"{name} is a translator; choose its protocol from {', '.join(TRANSLATIONS)}.")
+        if card.family == VOLUME_FAMILY:
+            raise MedgenError(f"{name} makes volumes; choose its protocol from {', '.join(VOLUMETRIC)}.")
     wanted = _n_fake(options)
     setting = prepare(
         options.protocol, options.split, n_fake=wanted, limit=options.limit, extractor=options.extractor,
@@ -237,7 +222,7 @@ def _file(name: str, setting: Setting, found: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 = done, 2 = the user has to do something first, 130 = interrupted."""
-    options = _options(argv)
+    options = parse(argv)
 
     def work() -> int:
         _measure_all(options, progress=sys.stderr.isatty())

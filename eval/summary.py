@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from eval import board, translation_board
-from eval.protocols import protocols_of, translation_of
+from eval import board, translation_board, volumes
+from eval.protocols import VOLUME_FAMILY, protocols_of, translation_of, volumetric_of
 from medgen import registry
 from medgen.atomic import write_bytes
 from medgen.card import ModelCard
@@ -18,9 +18,10 @@ HEAD = """# Checkpoints
 
 Written by `python -m eval.summary` from the cards and reports of these folders: do not edit.
 A folder holds `card.json` (what the model is and may be asked), `config.json` (the training run), the weights,
-`samples.png` (fixed seeds, not chosen), `log.jsonl` (losses), `report*.json`, of a translator `translation*.json` (what
-`python -m eval.run` measured) and `pathology.json` (what `python -m eval.pathology` measured: do the controls act?).
-The folder of a classifier holds `classifier.json` in place of a card.
+`samples.png` (fixed seeds, not chosen), `log.jsonl` (losses), `report*.json`, of a translator `translation*.json`, of a
+model of volumes `volumes*.json` (what `python -m eval.run` measured) and `pathology.json` (what
+`python -m eval.pathology` measured: do the controls act?).
+The folder of a classifier holds `classifier.json` in place of a card, that of a segmenter `segmenter.json`.
 
 """
 
@@ -38,6 +39,13 @@ Against the true slices of held-out patients, inside the head; in square bracket
 round ones their range where they are fewer than 5. Under each direction, what needs no network.
 
 """
+VOLUMES = """
+## Volumes
+
+Volumes of fixed seeds against those of held-out subjects, with the 95 % interval; above each group, what real volumes
+score. KID and FID see three middle planes. MS-SSIM of pairs: higher than of real volumes = less varied.
+
+"""
 Reports = dict[str, dict[str, dict[str, Any]]]
 """Model -> protocol -> its row of the board."""
 _SHOWN = {"ssim": "SSIM", "psnr": "PSNR, dB", "mae": "MAE, HU or grey levels of 255", "lpips": "LPIPS", "fid": "FID"}
@@ -50,7 +58,7 @@ def summary() -> str:
         MedgenError: a card is broken.
     """
     known = registry.cards()
-    cards = {name: card for name, card in known.items() if not card.translates}
+    cards = {name: card for name, card in known.items() if not card.translates and card.family != VOLUME_FAMILY}
     frame = board.rows()
     equal_n = (frame["family"] != board.FLOOR) & (frame["split"] == "test") & (frame["n_fake"] == frame["n_real"])
     reported = frame[equal_n & frame["fid"].notna()]
@@ -59,7 +67,15 @@ def summary() -> str:
     rows = reported[whole].to_dict("records")
     reports = {name: {row["protocol"]: row for row in rows if row["model"] == name} for name in cards}
     needs = _needs(cards, reports) + _waiting(known)
-    parts = [HEAD, _table(cards, reports), _adherence(), _translators(known), "\n## What most needs more training\n\n"]
+    solid = _volumes(known)
+    parts = [
+        HEAD,
+        _table(cards, reports),
+        _adherence(),
+        _translators(known),
+        solid,
+        "\n## What most needs more training\n\n",
+    ]
     return "".join([*parts, needs or "No model yet.\n"])
 
 
@@ -93,6 +109,39 @@ def _translator(row: Any, card: ModelCard | None) -> list[str]:
     return [name, origin, cost, way, f"{row['n']:.0f} ({row['n_subjects']:.0f})", *cells]
 
 
+def _volumes(known: dict[str, ModelCard]) -> str:
+    """Every measured model of volumes, below real volumes; "" where there is none."""
+    found = volumes.volumes()
+    rows = []
+    for group in _full(found):
+        shown = volumes.table(found, group)
+        for _, row in shown[shown["n"].notna()].iterrows():
+            card, cells = known.get(row["model"]), []
+            for name, metric in volumes.METRICS.items():
+                cells.append(volumes.cell(volumes.entry_of(row, name), metric.digits))
+            named, origin, cost = "*Real volumes*", "-", "-"
+            if card is not None:
+                seen = f"{card.trained['images_seen']:,}" if "images_seen" in card.trained else "-"
+                named, origin = f"[{card.name}]({card.name}/card.json)", f"{card.data}, {card.licence}"
+                minutes = card.trained.get("seconds", 0) / 60
+                cost = f"{_millions(card.trained.get('parameters'))}, {seen}, {minutes:.0f} min"
+            rows.append([named, origin, cost, group.protocol, f"{group.n} ({group.n_real})", *cells])
+    if not rows:
+        return ""
+    heads = [volumes.heading(name) for name in volumes.METRICS]
+    titles = ("model", "data, licence", "parameters, volumes seen, time", "protocol", "n (real)", *heads)
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, *rows)]
+    lines.insert(1, "|" + "---|" * len(titles))
+    return VOLUMES + "\n".join(lines) + "\n"
+
+
+def _full(found: volumes.Volumes) -> list[volumes.Group]:
+    """The groups of the whole test split with as many volumes as any, of each protocol."""
+    tested = [group for group in volumes.groups(found) if group.split == "test"]
+    most = {name: max((g.n_real, g.n) for g in tested if g.protocol == name) for name in {g.protocol for g in tested}}
+    return [group for group in tested if (group.n_real, group.n) == most[group.protocol]]
+
+
 def _whole(found: translation_board.Translations) -> list[translation_board.Group]:
     """The groups of the whole test split, the most slices of each direction."""
     tested = [group for group in translation_board.groups(found) if group.split == "test"]
@@ -101,13 +150,14 @@ def _whole(found: translation_board.Translations) -> list[translation_board.Grou
 
 
 def _waiting(known: dict[str, ModelCard]) -> str:
-    """The translators that nobody has measured on the whole test split."""
-    found = translation_board.translations()
+    """The translators and models of volumes that nobody has measured on the whole test split."""
+    found, solid = translation_board.translations(), volumes.volumes()
     measured = {model for group in _whole(found) for model, _ in found.of(group)}
+    measured |= {model for group in _full(solid) for model, _ in solid.of(group)}
     lines = []
     for name, card in known.items():
-        if card.translates and name not in measured:
-            protocol = translation_of(card)
+        if (card.translates or card.family == VOLUME_FAMILY) and name not in measured:
+            protocol = translation_of(card) or volumetric_of(card)
             command = f"python -m eval.run {name} --protocol {'P' if protocol is None else protocol.name}"
             lines.append(f"1. **{name}**: not measured; run `{command}` first.\n")
     return "".join(lines)

@@ -23,8 +23,7 @@ from medgen.diffusion import dct_matrix
 FOLD = 2
 FACTOR = 2 * FOLD
 """Voxels along a side of one latent element."""
-TOLD = 2
-"""Numbers a network is told of a volume."""
+TOLD = 2  # numbers a network is told of a volume
 
 
 def fold(voxels: Tensor, by: int = FOLD) -> Tensor:

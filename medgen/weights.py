@@ -18,6 +18,10 @@ SHARD_BYTES = 16 * 2**20
 """Largest shard: what a Git host and a Space still serve without large-file storage."""
 _ENTRY_BYTES = 160
 """Of one tensor in the header of a shard, at most: type, shape and place as JSON."""
+_SCALE = ".int8_scale"
+"""Of an 8-bit tensor, one number for each first index: the name of the tensor, and this."""
+_SMALLEST = 4096
+"""Tensors of fewer numbers keep 16 bits: biases and scales, which weigh little and matter much."""
 
 
 def save(
@@ -25,6 +29,7 @@ def save(
     folder: str | Path,
     shard_bytes: int = SHARD_BYTES,
     parts: Mapping[str, ModelCard] | None = None,
+    int8: bool = False,
 ) -> dict[str, str]:
     """Writes `state` as fp16 safetensors shards of at most `shard_bytes` (a single larger tensor gets its own).
 
@@ -35,6 +40,7 @@ def save(
         folder: where to.
         shard_bytes: of one file.
         parts: submodule -> the model that has its weights already; they are named, not written again.
+        int8: keep large weights as 8-bit integers with a scale for each output channel, in half the room.
 
     Returns:
         File name -> sha256: what goes into `ModelCard.weights`.
@@ -52,7 +58,7 @@ def save(
 
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
-    for name, tensor in state.items():
+    for name, tensor in (_as_int8(state) if int8 else state).items():
         half = tensor.detach().cpu().to(torch.float16) if tensor.is_floating_point() else tensor.detach().cpu()
         if half.is_floating_point() and not torch.isfinite(half).all():
             raise MedgenError(f"The weight {name} is not finite in fp16: the run has diverged; save an earlier state.")
@@ -69,6 +75,37 @@ def save(
         write_bytes(Path(folder) / name, content)
         hashes[name] = hashlib.sha256(content).hexdigest()
     return hashes | others
+
+
+def _as_int8(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` with its large weights as int8, each followed by its scales."""
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        # nothing but weights: the spectrum of a diffusion model, say, spans many orders of magnitude
+        large = tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() >= _SMALLEST
+        if not large or not name.endswith("weight"):
+            found[name] = tensor
+            continue
+        rows = tensor.detach().cpu().float().flatten(1)
+        scale = (rows.abs().amax(dim=1) / 127.0).clamp_min(1e-6).half()
+        if not torch.isfinite(rows).all():
+            found[name] = tensor  # refused, by its name, with the others
+            continue
+        whole = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        found[name], found[name + _SCALE] = whole.view(tensor.shape), scale
+    return found
+
+
+def _from_int8(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inverse of `_as_int8`, but for the rounding."""
+    found = {name: tensor for name, tensor in state.items() if not name.endswith(_SCALE)}
+    for name in state.keys() - found.keys():
+        owner = name.removesuffix(_SCALE)
+        whole = found[owner]
+        found[owner] = (whole.float().flatten(1) * state[name].float()[:, None]).view(whole.shape)
+    return found
 
 
 def _without(state: dict[str, torch.Tensor], part: str, known: ModelCard) -> dict[str, torch.Tensor]:
@@ -125,6 +162,10 @@ def read(card: ModelCard) -> dict[str, torch.Tensor]:
             state.update({prefixes.get(model, "") + key: tensor for key, tensor in from_bytes(content).items()})
         except SafetensorError as error:
             raise MedgenError(f"{where} is not a safetensors file ({error}); fetch the checkpoint again.") from error
+    try:
+        state = _from_int8(state)
+    except (KeyError, RuntimeError) as error:
+        raise MedgenError(f"The 8-bit weights of {card.name} lack a tensor; fetch the checkpoint again.") from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 

@@ -91,6 +91,25 @@ def test_weights_survive_sharding(tmp_path):
     assert all(torch.allclose(back[k], v, atol=2e-3) for k, v in state.items() if k != "count")
 
 
+def test_8_bit_weights_take_half_the_room_and_are_nearly_the_same(tmp_path):
+    random = torch.Generator().manual_seed(0)
+    state = {
+        "conv.weight": torch.randn(64, 32, 3, 3, generator=random) * torch.logspace(-3, 1, 64)[:, None, None, None],
+        "conv.bias": torch.randn(64, generator=random), "zero.weight": torch.zeros(64, 64), "count": torch.tensor(3),
+    }  # fmt: skip
+    hashes = weights.save(state, tmp_path, int8=True)
+    found = weights.read(replace(card(), weights=hashes, folder=tmp_path))
+    assert set(found) == set(state) and found["conv.weight"].shape == (64, 32, 3, 3) and int(found["count"]) == 3
+    error = (found["conv.weight"] - state["conv.weight"]).flatten(1).norm(dim=1)
+    assert (error / state["conv.weight"].flatten(1).norm(dim=1) < 0.012).all(), "a weak channel keeps its digits too"
+    assert not found["zero.weight"].any() and torch.equal(found["conv.bias"], state["conv.bias"].half().float())
+    fewer = sum((tmp_path / name).stat().st_size for name in hashes)
+    more = sum((tmp_path / "half" / name).stat().st_size for name in weights.save(state, tmp_path / "half"))
+    assert fewer < 0.55 * more
+    with pytest.raises(MedgenError, match=r"conv.weight is not finite"):
+        weights.save({"conv.weight": torch.full((64, 64), float("nan"))}, tmp_path, int8=True)
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     for bad in (float("nan"), 1e30):
         with pytest.raises(MedgenError, match="diverged"):

@@ -8,8 +8,10 @@ import pytest
 
 import medgen
 from eval import board, summary, translation_board
+from eval.volumes import rows as volume_rows
 from medgen import registry
 from medgen.paired import PAIRED
+from medgen.volume_sets import VOLUMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +57,7 @@ def test_a_committed_model_is_whole_and_what_its_card_says(name):
     for file in ("card.json", "config.json", "log.jsonl"):
         assert (folder / file).exists(), file
     # what a translator makes of a patient's slice shows the patient, and is not shared
-    shareable = not card.translates or PAIRED[card.data].shareable
+    shareable = PAIRED[card.data].shareable if card.translates else len(card.shape) == 3 or VOLUMES[card.data].shareable
     assert (folder / "samples.png").exists() == shareable
     assert card.trained["parameters"] > 0
     assert card.trained["images_seen"] > 0
@@ -96,7 +98,10 @@ def test_committed_reports_belong_to_the_committed_weights():
     found = translation_board.translations()
     assert not found.problems
     translated = found.frame[(found.frame["family"] != translation_board.BASELINE) & found.frame["ssim"].notna()]
-    assert set(registry.cards()) == measured | set(translated["model"])
+    volumes = volume_rows.volumes()
+    assert not volumes.problems
+    judged = {model for model, _ in volumes.reports}
+    assert set(registry.cards()) == measured | set(translated["model"]) | judged
 
 
 def test_checkpoints_stay_small():

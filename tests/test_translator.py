@@ -24,7 +24,7 @@ from medgen.errors import MedgenError
 from medgen.paired import PAIRED, image_set, paired, splits
 from medgen.translation_networks import ResidualGenerator, TranslationUNet
 from medgen.translator import build, entrance
-from train import cyclegan, pix2pix, residual, unet
+from train import cyclegan, pix2pix, residual, shrink, unet
 from train.cyclegan import Both, CycleConfig, there_and_back
 from train.discriminators import PatchDiscriminator
 from train.pairs import DRAWS, PairConfig, augmented, load
@@ -205,6 +205,22 @@ def test_a_diffusion_translator_keeps_its_unet_once_and_notices_another_one(caps
     assert "d was made on the weights that u had before" in capsys.readouterr().err
     with pytest.raises(MedgenError, match="is not what d was made with"):
         medgen.load("d")
+
+
+def test_a_shrunk_model_has_half_the_weight_the_same_pictures_and_no_report(capsys):
+    learn(unet, "u", "--images", 16)
+    learn(residual, "d", "--images", 16, "--regression", "u")
+    old = medgen.cards()["d"]
+    (old.folder / "translation.json").write_text("{}")
+    size = (old.folder / "model.safetensors").stat().st_size
+    assert shrink.main(["d"]) == 0 and "dB" in capsys.readouterr().out
+    new = medgen.cards()["d"]
+    assert (new.folder / "model.safetensors").stat().st_size < 0.75 * size and new.parts == {"regression": "u"}
+    assert new.trained["weights_bits"] == 8 and (new.folder / "log.jsonl").exists()
+    assert not (new.folder / "translation.json").exists(), "a report of other weights"
+    for name, words in (("u", "d shares the weights of u"), ("d", "shrunk before"), ("x", "no model 'x'")):
+        with pytest.raises(MedgenError, match=words):
+            shrink.shrink(name)
 
 
 def test_what_a_translator_cannot_translate_is_one_sentence():

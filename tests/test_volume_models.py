@@ -21,7 +21,7 @@ QUANTITY = {"name": "hippocampal volume", "unit": "mm3", "low": 2000.0, "high": 
 NETS = {
     "vae": {"latent": LATENT, "directions": 6, **INNER},
     "ldm": {"latent": LATENT, "channels": [16, 32], "autoencoder": {"latent_channels": 4, **INNER}},
-    "gan": {"shape": SHAPE, "channels": [16, 16, 8], "width": 16},
+    "gan": {"shape": SHAPE, "channels": [16, 16, 8], "width": 16, "directions": 4},
 }
 
 
