@@ -21,7 +21,7 @@ from eval.hallucination_tables import frames
 from eval.hallucination_words import tables
 from eval.lesion_task import FULL, Task
 from eval.protocols import SPLITS
-from eval.run import positive
+from eval.run_options import positive
 from medgen import provenance, registry
 from medgen.errors import MedgenError, exit_code
 

@@ -18,7 +18,7 @@ from typing import Any
 from eval import adherence, control, control_tables, pathology_file, regional, severity, sweep
 from eval.features import EXTRACTORS
 from eval.protocols import SPLITS
-from eval.run import positive
+from eval.run_options import positive
 from eval.task import FULL, INCEPTION, Task
 from medgen import provenance, registry
 from medgen.atomic import write_json

@@ -148,8 +148,9 @@ def read(card: ModelCard) -> dict[str, torch.Tensor]:
             content = (card.folder.parent / model / file if model else card.folder / file).read_bytes()
         except OSError as error:
             raise MedgenError(f"{where} cannot be read ({error.strerror}); fetch the checkpoint again.") from error
-        # a pickle or torch.save ZIP renamed to .safetensors is named for what it is, before any parser sees it
-        if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        # a pickle or torch.save ZIP renamed to .safetensors is named for what it is, before any parser sees it;
+        # a safetensors file begins with the length of its JSON, whose first bytes may look like either
+        if content[8:9] != b"{" and content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise MedgenError(f"{where} is a pickle (torch.save), which is never loaded: convert it to safetensors.")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise MedgenError(

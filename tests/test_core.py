@@ -1,6 +1,7 @@
 """Cards, weights, requests and images: what is broken is refused in one sentence, and nothing is lost."""
 
 import errno
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -108,6 +109,18 @@ def test_8_bit_weights_take_half_the_room_and_are_nearly_the_same(tmp_path):
     assert fewer < 0.55 * more
     with pytest.raises(MedgenError, match=r"conv.weight is not finite"):
         weights.save({"conv.weight": torch.full((64, 64), float("nan"))}, tmp_path, int8=True)
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
+    """The first bytes are the length of the header: 0x0480 bytes are b"\\x80\\x04", as of a pickle of protocol 4."""
+    (name,) = weights.save({"layer": torch.ones(2)}, tmp_path)
+    content = (tmp_path / name).read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    padded = (0x0480).to_bytes(8, "little") + header.ljust(0x0480) + content[8 + len(header) :]
+    assert padded[:2] == b"\x80\x04"
+    (tmp_path / name).write_bytes(padded)
+    known = replace(card(), weights={name: hashlib.sha256(padded).hexdigest()}, folder=tmp_path)
+    assert torch.equal(weights.read(known)["layer"], torch.ones(2))
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
