@@ -28,7 +28,6 @@ NO_TORCH = [
     "volume_preparation",
     "volume_check",
     "view_volume",
-    "segmenter",
     "png",
     "dicom",
     "provenance",
