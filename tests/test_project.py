@@ -69,7 +69,7 @@ def test_a_committed_model_is_whole_and_what_its_card_says(name):
     # pictures, not a constant and not noise: neighbouring pixels agree
     unit = images.unit_range()
     assert unit.std() > 0.05
-    # (of noise the ratio is 1.1, of real films 0.1, of real slices of a head, with their edges, and of volumes 0.2)
+    # (of noise the ratio is 1.1, of real films 0.1, of real slices of a head, with their edges, 0.2)
     rough = 0.4 if card.translates or len(card.shape) == 4 else 0.2
     assert abs(unit[..., 1:] - unit[..., :-1]).mean() < rough * unit.std()
 
