@@ -38,16 +38,16 @@ def auc_entry(
     entry |= {"n_with": int(truth.sum()), "n_without": int((~truth).sum())}
     if not (entry["n_with"] and entry["n_without"]):
         return entry
-    entry["value"] = float(_weighted_auc(scores, truth, np.ones((1, len(truth))))[0])
+    entry["value"] = float(weighted_auc(scores, truth, np.ones((1, len(truth))))[0])
     if repeats and min(len(np.unique(patient[side])) for side in (truth, ~truth)) >= FEWEST_PATIENTS:
         count = int(patient.max()) + 1
         drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=repeats)
-        low, high = np.nanquantile(_weighted_auc(scores, truth, drawn[:, patient].astype(float)), (0.025, 0.975))
+        low, high = np.nanquantile(weighted_auc(scores, truth, drawn[:, patient].astype(float)), (0.025, 0.975))
         entry |= {"low": float(low), "high": float(high)}
     return entry
 
 
-def _weighted_auc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`(R,)` AUC for each row of `weights` `(R, N)`; NaN where a row leaves out one side. Ties count half."""
     _, level = np.unique(scores, return_inverse=True)
     order = np.argsort(level, kind="stable")

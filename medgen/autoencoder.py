@@ -15,8 +15,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from medgen import runtime
-
 FOLD = 4
 FACTOR = 2 * FOLD
 """Pixels along a side of one latent element."""
@@ -106,13 +104,3 @@ class Latent(Protocol):
 def attach(network: Latent, net: dict[str, Any] | None) -> None:
     """Gives `network` the autoencoder that `net` describes, untrained and frozen; None: it works on pixels."""
     network.autoencoder = None if net is None else build(net).requires_grad_(False)
-
-
-def to_pixels(network: Latent, values: Tensor) -> Tensor:
-    """What `network` made, `(N, C, h, w)`, as pictures `(N, 1, H, W)` in about [-1, 1]."""
-    return values if network.autoencoder is None else runtime.evaluate(network.autoencoder.decode, values)
-
-
-def from_pixels(network: Latent, pixels: Tensor) -> Tensor:
-    """Pictures `(N, 1, H, W)` in [-1, 1] in the space of `network`."""
-    return pixels if network.autoencoder is None else runtime.evaluate(network.autoencoder.encode, pixels)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from medgen.errors import MedgenError
 
@@ -20,17 +22,20 @@ class Dataset:
         download: direct address of `download_name`; None where upstream has no stable one.
         download_name: the upstream file, a zip that unpacks to `folders[0]`; None as above.
         steps: what a person does where there is no direct address.
-        archive: file name of our compact archive (resized images and labels).
+        archive: file name of our compact archive (resized images and labels); "" where there is none.
         sha256: of `archive`.
-        labels: words an image may carry.
-        n_images, n_subjects, splits, counts: of `archive`; images per split and per label.
+        labels: words an image may carry; none in a set that has no labels.
+        n_images, n_subjects, splits, counts: of `archive`, or of the folder we used; images per split and per label.
         modality: DICOM modality code.
         shape: `(C, H, W)` of one image.
-        layout: how the upstream folder is built: "kermany" or "chestxray14".
+        layout: how the upstream folder is built: "kermany", "chestxray14", "ixi_brain" or "ixi_head".
         folders: names under which that folder is looked for in `$MEDGEN_DATA`.
         manifest: file below `medgen/manifests` that says which patient is in which split.
         min_side: images of the folder with a shorter side, in pixels, are left out.
         notes: what is known to be wrong with the images.
+        spacing_mm: of a pixel, between rows and between columns; None where nobody knows.
+        thickness_mm: from one slice to the next; None where the images are no slices.
+        quantity: the number that each image has, as `ModelCard.quantity` describes one; empty where it has none.
     """
 
     name: str
@@ -55,6 +60,9 @@ class Dataset:
     manifest: str
     min_side: int
     notes: tuple[str, ...]
+    spacing_mm: tuple[float, float] | None = None
+    thickness_mm: float | None = None
+    quantity: Mapping[str, Any] = field(default_factory=dict)
 
 
 _KERMANY_NOTES = (
@@ -74,6 +82,25 @@ _KERMANY_PAGE = "https://data.mendeley.com/datasets/rscbjbr9sj/2"
 _KERMANY_FILE = (
     "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
     "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded"
+)
+
+HEIGHT = "slice height"
+"""The quantity of axial slices: millimetres above the centre of gravity of the brain."""
+_IXI_STEPS = (
+    "Open {url}, download IXI-T1.tar (4.5 GB) and, if you like, IXI.xls with age and sex.",
+    "Unpack the scans into $MEDGEN_DATA/IXI/IXI-T1/ and put the table beside that folder; save it as IXI.csv if the "
+    "package xlrd is not installed.",
+    "Segment the brain of each (DLMUSE, SynthSeg, HD-BET) into $MEDGEN_DATA/IXI/brain_labels/IXI*.nii.gz, above 0 "
+    "inside.",
+    "Run: python -m medgen.data check ixi_brain_128",
+)
+_IXI_NOTES = (
+    "37 subjects of one hospital: a demonstration, not a benchmark. Slices of one head are not independent: count "
+    "subjects, and look at the nearest training slice.",
+    "Slice height is in millimetres above the centre of gravity of the brain mask, along the axis of the scanner; it "
+    "is not scaled by the size of the brain, and heads are not turned.",
+    "The mask was drawn by a network (DLMUSE), nobody corrected it.",
+    "Made of scans that were halved to 2 mm before: pixels of 1.5 mm are interpolated.",
 )
 
 DATASETS: dict[str, Dataset] = {
@@ -181,6 +208,46 @@ DATASETS: dict[str, Dataset] = {
             "00002658_001 and 00002658_002 are one picture of one patient.",
         ),
     ),
+    **{
+        name: Dataset(
+            name=name,
+            title=f"Axial T1 slices of {what}, 128 px",
+            licence="CC BY-SA 3.0",
+            citation="IXI dataset, brain-development.org; brain regions by DLMUSE",
+            url="https://brain-development.org/ixi-dataset/",
+            download=None,
+            download_name=None,
+            steps=_IXI_STEPS,
+            archive="",
+            sha256="",
+            labels=(),
+            n_images=sum(splits),
+            n_subjects=37,
+            splits=dict(zip(("train", "val", "test"), splits, strict=True)),
+            counts={},
+            modality="MR",
+            shape=(1, 128, 128),
+            layout=layout,
+            folders=("ixi_t1_2mm", "IXI"),
+            manifest="ixi_brain_64.csv",  # the same subjects on the same sides as the volumes
+            min_side=0,
+            notes=(*notes, *_IXI_NOTES),
+            spacing_mm=(spacing_mm, spacing_mm),
+            thickness_mm=2.0,
+            quantity={"name": HEIGHT, "unit": "mm", "low": -62.0, "high": 56.0, "step": 2.0},
+        )
+        for name, layout, what, spacing_mm, splits, notes in (
+            ("ixi_brain_128", "ixi_brain", "skull-stripped brains", 1.5, (1568, 235, 349), ()),
+            (
+                "ixi_head_128",
+                "ixi_head",
+                "whole heads",
+                2.0,
+                (1570, 235, 349),
+                ("Faces are in these slices: publish none of them.",),
+            ),
+        )
+    },
 }
 
 

@@ -11,30 +11,27 @@ pixels at the edge of the picture: what it can tell, the network may have told w
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from medgen.atomic import write_json
 from medgen.border import area_mean, border_features
 from medgen.card import ModelCard
 from medgen.catalogue import dataset
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
-from medgen.registry import checkpoints_dir
+from medgen.instrument import InstrumentCard, is_picture, listed, named
 
 if TYPE_CHECKING:
     import torch
 
-FILE = "classifier.json"
 _AUC_KEYS = {"value", "low", "high", "n_with", "n_without"}
 
 
 @dataclass(frozen=True)
-class ClassifierCard:
+class ClassifierCard(InstrumentCard):
     """All there is to know of a classifier without loading it; `checkpoints/NAME/classifier.json`.
 
     Args:
@@ -53,6 +50,9 @@ class ClassifierCard:
         folder: where the file was read from; not part of it.
     """
 
+    KIND: ClassVar[str] = "classifier"
+    FILE: ClassVar[str] = "classifier.json"
+
     name: str
     title: str
     data: str
@@ -67,41 +67,24 @@ class ClassifierCard:
     limits: str
     folder: Path | None = field(default=None, compare=False)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `folder/classifier.json`."""
-        values = asdict(self)
-        del values["folder"]
-        write_json(Path(folder) / FILE, values)
-
     @classmethod
-    def read(cls, path: str | Path) -> ClassifierCard:
-        """Reads a classifier.json.
-
-        Raises:
-            MedgenError: not JSON, an unknown or missing key, or a value that cannot be; says which.
-        """
-        path = Path(path)
-        where = f"{path.parent.name}/{path.name}"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MedgenError(f"{where} cannot be read as JSON ({error}); fetch the checkpoint again.") from error
-        keys = {item.name for item in fields(cls)} - {"folder"}
-        if not isinstance(values, dict) or set(values) != keys:
-            odd = sorted(set(values) ^ keys) if isinstance(values, dict) else ["no object at all"]
-            raise MedgenError(f"{where} must hold {', '.join(sorted(keys))} and nothing else; wrong: {odd[0]}.")
-        if wrong := _wrong_value(values):
-            raise MedgenError(f"{where}: {wrong} is not what a classifier has there; fetch the checkpoint again.")
-        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **tuples, "folder": path.parent})
+    def wrong_value(cls, values: dict[str, Any]) -> str | None:
+        """The first key whose value a classifier cannot have; None where all is well."""
+        labels, shape = values["labels"], values["shape"]
+        if not labels or not all(isinstance(word, str) for word in labels) or len(set(labels)) < len(labels):
+            return "labels"
+        if not is_picture(shape):
+            return "shape"
+        if values["net"].get("labels") != len(labels):
+            return "net"
+        for name in ("auc", "border_auc"):
+            if set(values[name]) != set(labels) or not all(_is_entry(entry) for entry in values[name].values()):
+                return name
+        return None
 
     def as_model(self) -> ModelCard:
         """The part of it that `medgen.weights` and `medgen.runtime` know how to load."""
-        return ModelCard(
-            name=self.name, family="classifier", title=self.title, modality=dataset(self.data).modality, unit="au",
-            window=(0.0, 255.0), shape=self.shape, net=self.net, weights=self.weights, labels=self.labels,
-            data=self.data, licence=self.licence, limits=self.limits, folder=self.folder,
-        )  # fmt: skip
+        return self.model_card(modality=dataset(self.data).modality, labels=self.labels)
 
 
 def classifiers() -> dict[str, ClassifierCard]:
@@ -110,13 +93,7 @@ def classifiers() -> dict[str, ClassifierCard]:
     Raises:
         MedgenError: a classifier.json is broken, or its name is not that of its folder.
     """
-    found = {}
-    for path in sorted(checkpoints_dir().glob(f"*/{FILE}")):
-        card = ClassifierCard.read(path)
-        if card.name != path.parent.name:
-            raise MedgenError(f"The classifier in {path.parent.name}/ is named {card.name!r}; the two must be equal.")
-        found[card.name] = card
-    return found
+    return listed(ClassifierCard)
 
 
 def classifier_for(label: str) -> str | None:
@@ -130,10 +107,7 @@ def load_classifier(name: str) -> Classifier:
     Raises:
         MedgenError: there is none, or its file or weights are broken.
     """
-    known = classifiers()
-    if name not in known:
-        raise MedgenError(f"There is no classifier {name!r}; there are: {', '.join(known) or 'none yet'}.")
-    return Classifier(known[name])
+    return Classifier(named(ClassifierCard, name))
 
 
 class Classifier:
@@ -220,25 +194,6 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     from scipy.special import expit
 
     return np.asarray(expit(logits.astype(np.float64)), dtype=np.float32)
-
-
-def _wrong_value(values: dict[str, Any]) -> str | None:
-    """The first key whose value a classifier cannot have; None where all is well."""
-    lists, objects = ("labels", "shape"), ("net", "weights", "trained", "auc", "border_auc")
-    for name, value in values.items():
-        if not isinstance(value, list if name in lists else dict if name in objects else str):
-            return name
-    labels, shape = values["labels"], values["shape"]
-    if not labels or not all(isinstance(word, str) for word in labels) or len(set(labels)) < len(labels):
-        return "labels"
-    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape) or shape[0] != 1:
-        return "shape"
-    if values["net"].get("labels") != len(labels):
-        return "net"
-    for name in ("auc", "border_auc"):
-        if set(values[name]) != set(labels) or not all(_is_entry(entry) for entry in values[name].values()):
-            return name
-    return None
 
 
 def _is_entry(entry: Any) -> bool:

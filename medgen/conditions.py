@@ -1,4 +1,4 @@
-"""What a conditional network is told about a picture: labels, cohort, age, sex and view as one row of numbers.
+"""What a conditional network is told about a picture: labels, cohort, age, sex, view and a quantity as one row.
 
 Zero always means "nobody said", so a row of zeros is the unconditional model. A column is named
 
@@ -9,6 +9,8 @@ Zero always means "nobody said", so a row of zeros is the unconditional model. A
 | `age`, `age known` | (years - 50) / 25, and 1 to tell 50 years from nobody said |
 | `sex=F`, `sex=M` | 1 or 0 |
 | `view=AP`, `view=PA` | 1 or 0 |
+| `quantity known` | 1 where the number that `card.quantity` names was told |
+| `quantity sin L`, `quantity cos L` | sine and cosine of 2 pi number / L, both in its unit (arXiv:2006.10739) |
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from medgen import waves
 from medgen.catalogue import DATASETS
 from medgen.errors import MedgenError
 
@@ -29,7 +32,7 @@ CHOICES = {"sex": ("F", "M"), "view": ("AP", "PA")}
 """The words of the conditions that take one of a few."""
 MAX_AGE = 120
 
-_KINDS = ("label", "cohort", "age", "sex", "view")
+_KINDS = ("label", "cohort", "age", "sex", "view", "quantity")
 _NOTHING: Mapping[str, str | float] = MappingProxyType({})
 
 
@@ -56,12 +59,14 @@ class Conditions:
             if not isinstance(column, str) or not _is_column(column):
                 raise MedgenError(
                     f"{column!r} is no condition; write label=WORD, cohort=NAME, age, age known, sex=F, sex=M, "
-                    "view=AP or view=PA."
+                    "view=AP, view=PA, quantity known, quantity sin L or quantity cos L."
                 )
         if len(set(self.columns)) < len(self.columns):
             raise MedgenError(f"A condition is named twice in {', '.join(self.columns)}; name each once.")
         if ("age" in self.columns) != ("age known" in self.columns):
             raise MedgenError("The conditions age and age known go together; name both.")
+        if any(waves.length(column) > 0 for column in self.columns) != ("quantity known" in self.columns):
+            raise MedgenError("The conditions quantity known and quantity sin L or cos L go together; name both.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -75,7 +80,7 @@ class Conditions:
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the columns that are hidden together while training: labels, cohort, age, sex, view.
+        """Indices of the columns that are hidden together while training: labels, cohort, age, sex, view, quantity.
 
         Groups without a column are left out.
         """
@@ -96,7 +101,8 @@ class Conditions:
 
         Args:
             label: one word, or several of one cohort joined by "|"; None = nobody said.
-            attributes: "age" (years, a number or its text), "sex", "view", "cohort"; missing or "" = nobody said.
+            attributes: "age" (years, a number or its text), "sex", "view", "cohort", "quantity" (a number); missing or
+                "" = nobody said.
             severity: 0 to 1, how far from the cohort's healthy word (0) to `label` (1); None = `label` itself.
             strict: refuse what has no column or no sense, as for a user's question. Without it, as for pictures to
                 train on, a word without a column, an unreadable value and an unknown attribute count as "nobody said".
@@ -137,7 +143,7 @@ class Conditions:
         told = {f"label={word}": 1.0 for word in words}
         for name, value in attributes.items():
             try:
-                told |= _attribute(name, value)
+                told |= self._waves(value) if name == "quantity" else _attribute(name, value)
             except MedgenError:
                 if strict:
                     raise
@@ -147,6 +153,12 @@ class Conditions:
         if cohort := self._cohort(words, attributes.get("cohort")):
             told[f"cohort={cohort}"] = 1.0
         return np.array([told.get(column, 0.0) for column in self.columns], np.float32)
+
+    def _waves(self, value: str | float) -> dict[str, float]:
+        """The columns that a quantity fills: its place on waves of several lengths, of which each is smooth."""
+        if not is_number(value):
+            raise MedgenError(f"The quantity must be a number, not {value!r}.")
+        return {"quantity known": 1.0, **{c: waves.at(c, float(value)) for c in self.columns if waves.length(c) > 0}}
 
     def _cohort(self, words: tuple[str, ...], said: str | float | None) -> str | None:
         """The cohort that the words imply, unless `attributes` names one that has a column."""
@@ -169,13 +181,15 @@ def cohorts_of(word: str) -> frozenset[str]:
 
 
 def _kind(column: str) -> str:
+    if column.startswith("quantity "):
+        return "quantity"
     return "age" if column == "age known" else column.partition("=")[0]
 
 
 def _is_column(column: str) -> bool:
     kind, equals, word = column.partition("=")
     if not equals:
-        return column in ("age", "age known")
+        return column in ("age", "age known", "quantity known") or waves.length(column) > 0
     if kind == "label":
         return bool(word) and "|" not in word
     return word in (DATASETS if kind == "cohort" else CHOICES.get(kind, ()))
@@ -195,7 +209,7 @@ def _attribute(name: str, value: str | float | None) -> dict[str, float]:
     if name in CHOICES and value not in CHOICES[name]:
         raise MedgenError(f"The {name} must be {' or '.join(CHOICES[name])}, not {value!r}.")
     if name not in CHOICES and name != "cohort":
-        raise MedgenError(f"{name!r} is nothing a model is told; use age, sex, view or cohort.")
+        raise MedgenError(f"{name!r} is nothing a model is told; use age, sex, view or cohort, or quantity.")
     return {f"{name}={value}": 1.0}
 
 

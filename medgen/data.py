@@ -17,6 +17,7 @@ import csv
 import io
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,12 +46,12 @@ def locate(entry: Dataset) -> Path | None:
     root = data_dir()
     if root is None:
         return None
-    if (root / entry.archive).is_file():
+    if entry.archive and (root / entry.archive).is_file():
         return root / entry.archive
-    marks = {"kermany": ("train/NORMAL", "train/PNEUMONIA"), "chestxray14": ("Data_Entry_2017*.csv",)}[entry.layout]
+    marks = {"kermany": ("train/NORMAL", "train/PNEUMONIA"), "chestxray14": ("Data_Entry_2017*.csv",)}
     for folder in (root / name for name in entry.folders):
         # a folder that bears the name is ours even if broken: its fault is worth a message
-        if folder.is_dir() and (folder != root or any(any(folder.glob(mark)) for mark in marks)):
+        if folder.is_dir() and (folder != root or any(any(folder.glob(mark)) for mark in marks.get(entry.layout, ()))):
             return folder
     return None
 
@@ -65,9 +66,13 @@ def available(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def published_splits(manifest: str) -> dict[str, str]:
-    """Patient -> split as published in `medgen/manifests`."""
-    rows = read_manifest(Path(__file__).parent / "manifests" / manifest)
-    return {row.patient: row.split for row in rows}
+    """Patient -> split as published in `medgen/manifests`, in a table of images or of subjects."""
+    path = Path(__file__).parent / "manifests" / manifest
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines)
+        if "subject" in (rows.fieldnames or ()):
+            return {row["subject"]: row["split"] for row in rows}
+    return {row.patient: row.split for row in read_manifest(path)}
 
 
 def records(entry: Dataset, source: Path) -> list[Record]:
@@ -80,11 +85,24 @@ def records(entry: Dataset, source: Path) -> list[Record]:
         return layouts.archive_records(source)
     splits = published_splits(entry.manifest)
     try:
+        if entry.spacing_mm is not None:
+            from medgen.brain_slices import brain_records  # nibabel and SciPy take a second to import
+
+            return brain_records(entry, source, splits)
         if entry.layout == "kermany":
             return layouts.kermany_records(source, splits, entry.min_side)
         return layouts.chestxray14_records(source, splits)
     except OSError as error:
         raise MedgenError(f"The folder {source} cannot be read: {error.strerror}.") from error
+
+
+def reader(entry: Dataset, source: Path) -> Callable[[Record], np.ndarray]:
+    """What turns one of `records` into `(H, W)` uint8; it raises a MedgenError where the file is damaged."""
+    if entry.spacing_mm is not None:
+        from medgen.brain_slices import brain_reader
+
+        return brain_reader(entry, source)
+    return lambda record: layouts.pixels(source, record, entry.shape[1])
 
 
 def present(entry: Dataset) -> Path:
@@ -95,21 +113,22 @@ def present(entry: Dataset) -> Path:
     """
     root = data_dir()
     if root is None:
-        raise MedgenError(f"{entry.name} is not here: set MEDGEN_DATA to the folder that holds {entry.archive}.")
+        what = entry.archive or entry.folders[0]
+        raise MedgenError(f"{entry.name} is not here: set MEDGEN_DATA to the folder that holds {what}.")
     try:
         source = locate(entry)
     except OSError as error:
         raise MedgenError(f"The folder MEDGEN_DATA={root} cannot be read: {error.strerror}.") from error
     if source is None:
         raise MedgenError(
-            f"MEDGEN_DATA={root} holds neither {entry.archive} nor a folder {entry.folders[0]}; "
+            f"MEDGEN_DATA={root} holds neither {entry.archive or entry.folders[-1]} nor a folder {entry.folders[0]}; "
             f"run: python -m medgen.data fetch {entry.name}"
         )
     return source
 
 
 def real(name: str, split: str, n: int | None = None, seed: int = 0) -> ImageSet:
-    """Real images of one split, with their labels, patients and attributes.
+    """Real images of one split, with their labels, patients, attributes and the number of each, where they have one.
 
     Args:
         name: a key of `DATASETS`.
@@ -138,15 +157,16 @@ def real(name: str, split: str, n: int | None = None, seed: int = 0) -> ImageSet
     if n is not None:
         chosen = [chosen[i] for i in np.random.default_rng(seed).permutation(len(chosen))[:n]]
     # N x (H, W) uint8 -> (N, 1, H, W) float32 in 0..255
-    stack = np.stack([layouts.pixels(source, record, entry.shape[1]) for record in chosen])[:, None].astype(np.float32)
+    stack = np.stack(list(map(reader(entry, source), chosen)))[:, None].astype(np.float32)
     return ImageSet(
         stack,
         entry.modality,
         "au",
         (0.0, 255.0),
-        labels=tuple(record.label for record in chosen),
+        labels=tuple(record.label for record in chosen) if entry.labels else None,
         subjects=tuple(record.patient for record in chosen),
         attributes=tuple({**record.attributes, "cohort": name} for record in chosen),
+        quantities=tuple(float(record.quantity or 0) for record in chosen) if entry.quantity else None,
     )
 
 
@@ -192,7 +212,7 @@ def _check(entry: Dataset) -> int:
         print("\n".join(data_check.counts_table(found)))
         problems += data_check.record_problems(found, entry.labels)
         with tqdm(total=len(found), unit="image", disable=not sys.stderr.isatty()) as bar:
-            problems += data_check.image_problems(source, found, entry.shape[1], bar.update)
+            problems += data_check.image_problems(found, reader(entry, source), bar.update)
     for problem in problems:
         print(f"WRONG: {problem}")
     print(f"{len(problems)} problems." if problems else "Nothing wrong: every image was read.")
@@ -214,6 +234,9 @@ def _fetch(entry: Dataset, out: Path | None, url: str | None) -> int:
     from medgen.fetch import fetch
 
     folder = out or data_dir()
+    if not entry.archive:
+        steps = "\n".join(f"  {i}. {step.format(url=entry.url)}" for i, step in enumerate(entry.steps, 1))
+        raise MedgenError(f"{entry.name} is fetched by hand ({entry.licence}):\n{steps}")
     if folder is None:
         raise MedgenError("Say where the download should go: --out DIR, or set MEDGEN_DATA.")
     print(f"{entry.name}: licence {entry.licence}. Cite: {entry.citation}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medgen import layouts
 from medgen.errors import MedgenError
 from medgen.record import SPLITS, Record, on_two_sides
 
@@ -38,7 +37,7 @@ def checksum_problems(archive: Path, expected: str) -> list[str]:
 
 def counts_table(records: Sequence[Record]) -> list[str]:
     """Lines of a table: images per label, and with each attribute, per split; one with two labels counts for both."""
-    counts = Counter((label, record.split) for record in records for label in record.label.split("|"))
+    counts = Counter((label, record.split) for record in records for label in record.label.split("|") if label)
     labels = sorted({label for label, _ in counts}, key=lambda label: -sum(counts[label, s] for s in SPLITS))
     lines = [f"{'':22}" + "".join(f"{split:>8}" for split in SPLITS)]
     lines += [f"{label:22}" + "".join(f"{counts[label, s]:8}" for s in SPLITS) for label in labels]
@@ -58,20 +57,20 @@ def record_problems(records: Sequence[Record], labels: Sequence[str]) -> list[st
     problems = [f"patient {patient} is in two splits." for patient in on_two_sides(records)]
     names = Counter(record.file for record in records)
     problems += [f"{file} is listed {times} times." for file, times in names.items() if times > 1]
-    unknown = {label for record in records for label in record.label.split("|")} - set(labels)
+    unknown = {label for record in records for label in record.label.split("|") if label} - set(labels)
     return problems + [f"the label {label!r} is not one of {', '.join(labels)}." for label in sorted(unknown)]
 
 
 def image_problems(
-    source: Path, records: Sequence[Record], side: int, on_image: Callable[[], object] = lambda: None
+    records: Sequence[Record], read: Callable[[Record], np.ndarray], on_image: Callable[[], object] = lambda: None
 ) -> list[str]:
-    """Unreadable and near-constant images, and one picture under two patients in different splits."""
+    """Unreadable and near-constant images, and one picture under two patients in different splits; `read` decodes."""
     problems = []
     first_with: dict[bytes, Record] = {}
     for record in records:
         on_image()
         try:
-            image = layouts.pixels(source, record, side)
+            image = read(record)
         except MedgenError as error:
             problems.append(str(error))
             continue

@@ -77,6 +77,8 @@ class Request:
             MedgenError: it cannot be told, or it makes no sense.
         """
         said = {name: getattr(self, name) for name in ("age", "sex", "view", "cohort")}
+        if "quantity known" in columns:  # models of volumes are told theirs in another way
+            said["quantity"] = self.quantity
         attributes = {name: value for name, value in said.items() if value is not None}
         return Conditions(tuple(columns)).row(self.label, attributes, self.severity, strict=True)
 

@@ -11,7 +11,7 @@ import numpy as np
 from medgen.errors import MedgenError
 
 Item = TypeVar("Item")
-_FACTS = ("labels", "subjects", "attributes")  # one an image, or None
+_FACTS = ("labels", "subjects", "attributes", "quantities")  # one an image, or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class ImageSet:
         subjects: whose image each is, N patient ids: intervals resample these; None for generated images.
         attributes: what else is known of each image, N mappings with some of the keys "age" (whole years), "sex" (F
             or M), "view" (AP or PA) and "cohort" (its data set); None where nobody said.
+        quantities: one number an image, of what the data set or `card.quantity` names, in its unit; None where nobody
+            said.
 
     Raises:
         MedgenError: an array has the wrong shape or type, or the window is empty.
@@ -45,6 +47,7 @@ class ImageSet:
     labels: tuple[str, ...] | None = None
     subjects: tuple[str, ...] | None = None
     attributes: tuple[Mapping[str, str], ...] | None = None
+    quantities: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim not in (4, 5) or self.pixels.dtype != np.float32:
@@ -81,6 +84,7 @@ class ImageSet:
             labels=pick(self.labels),
             subjects=pick(self.subjects),
             attributes=pick(self.attributes),
+            quantities=pick(self.quantities),
         )
 
     def unit_range(self) -> np.ndarray:
@@ -124,4 +128,5 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         labels=joined([one.labels for one in sets]),
         subjects=joined([one.subjects for one in sets]),
         attributes=joined([one.attributes for one in sets]),
+        quantities=joined([one.quantities for one in sets]),
     )

@@ -8,19 +8,15 @@ source's own pixels are put back outside the region: they are not merely close, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 
-from medgen.autoencoder import Latent, from_pixels
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import Request
 from medgen.image import ImageSet
+from medgen.solver import Levels, denoised, raw_output
+from medgen.trained import Trained
 
 FEATHER = 1 / 32
 """Width of the seam inside the region, in sides of the picture, over which source fades into what was made."""
@@ -32,18 +28,18 @@ class Held:
 
     Args:
         source: `(N, C, h, w)` the pictures in the space of the network.
-        free: `(1, 1, h, w)` 1 where the network may draw, 0 elsewhere.
+        free: `(1, 1, h, w)` bool, where the network may draw.
         pixels: `(N, 1, H, W)` the pictures as they were given.
         blend: `(H, W)` float32, 0 outside the region, rising to 1 inside.
     """
 
-    source: Tensor
-    free: Tensor
+    source: np.ndarray
+    free: np.ndarray
     pixels: np.ndarray
     blend: np.ndarray
 
     @classmethod
-    def of(cls, request: Request, card: ModelCard, network: Latent) -> Held | None:
+    def of(cls, request: Request, card: ModelCard, network: Trained) -> Held | None:
         """What `request` asks to keep; None where it has no region.
 
         Raises:
@@ -62,21 +58,21 @@ class Held:
         low, high = card.window
         same = (source.unit, source.window) == (card.unit, card.window)
         given = source.pixels if same else source.unit_range() * (high - low) + low
-        known = from_pixels(network, torch.from_numpy(source.unit_range() * 2.0 - 1.0))
+        known = network.from_pixels(source.unit_range() * np.float32(2.0) - np.float32(1.0))
         mask = request.region.mask()
+        height, width = known.shape[-2:]
         # a latent element is free where any of its pixels is
-        free = F.adaptive_max_pool2d(torch.from_numpy(mask)[None, None].float(), known.shape[-2:])
-        known = known.expand(count, -1, -1, -1)
-        return cls(known, free, np.broadcast_to(given, (count, *card.shape)), seam(mask))
+        free = np.any(mask.reshape(height, mask.shape[0] // height, width, mask.shape[1] // width), axis=(1, 3))
+        known = np.broadcast_to(known, (count, *known.shape[1:]))
+        return cls(
+            known, np.reshape(free, (1, 1, height, width)), np.broadcast_to(given, (count, *card.shape)), seam(mask)
+        )
 
-    def fast(self, scheduler: Any, noisy: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+    def fast(self, levels: Levels, noisy: np.ndarray, output: np.ndarray, sigma: float) -> np.ndarray:
         """The network output whose denoised picture is the source outside the region."""
-        denoised = scheduler.precondition_outputs(noisy, output, sigma)
-        wanted = torch.lerp(self.source, denoised, self.free)
-        # precondition_outputs is c_skip noisy + c_out output: undone here
-        skipped = scheduler.precondition_outputs(noisy, torch.zeros_like(output), sigma)
-        c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), torch.ones_like(output), sigma)
-        return (wanted - skipped) / c_out
+        wanted = np.where(self.free, denoised(noisy, output, sigma, levels.sigma_data), self.source)
+        made: np.ndarray = raw_output(noisy, wanted, sigma, levels.sigma_data)
+        return made
 
     def join(self, made: ImageSet) -> ImageSet:
         """`made` inside the region, the source's own pixels outside, faded into each other along the inner seam."""
@@ -88,5 +84,7 @@ def seam(mask: np.ndarray) -> np.ndarray:
     """`(H, W)` bool region -> `(H, W)` float32: 0 outside it, from its edge rising to 1 inside within `FEATHER`."""
     if mask.all():  # no edge, so nothing to fade into; the distances to it would be counted from outside the picture
         return np.ones(mask.shape, np.float32)
+    from scipy.ndimage import distance_transform_edt  # a second of import that pictures without a region do not need
+
     width = max(1.0, FEATHER * min(mask.shape))
     return np.minimum(distance_transform_edt(mask) / width, 1.0).astype(np.float32)

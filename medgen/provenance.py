@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import medgen
+from medgen import backend
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import Request
@@ -115,7 +116,7 @@ def manifest(
 
     Returns:
         `request` in it is one object, or a list of objects where several were asked; `requests_of` reads both.
-        `synthetic` is true where all or a part of each picture is.
+        `synthetic` is true where all or a part of each picture is. `runtime` is the one in force, which made them.
     """
     asked = [request] if isinstance(request, Request) else list(request)
     as_json = [explicit(card, one).to_json() for one in asked]
@@ -125,12 +126,21 @@ def manifest(
         "model": card.name,
         "licence": card.licence,
         "weights": dict(card.weights),
+        "runtime": backend.name(),
         "request": as_json[0] if len(as_json) == 1 else as_json,
         "files": files,
-        "versions": versions(),
-        "commit": commit(),
         "seconds": round(seconds, 3),
         "peak_mb": None if peak_mb is None else round(peak_mb, 1),
+        **stamp(),
+    }
+
+
+def stamp() -> dict[str, Any]:
+    """What every file of results says of its making: `versions`, `runtime`, `commit`, `created` (the time in UTC)."""
+    return {
+        "versions": versions(),
+        "runtime": backend.name(),
+        "commit": commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -162,9 +172,22 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise MedgenError(f"{path.name} lists no images; take a whole copy of the manifest.")
     if not all(isinstance(file, dict) and isinstance(file.get("pixels_sha256"), str) for file in values["files"]):
         raise MedgenError(f"{path.name} lists a file without pixels_sha256; take a whole copy of the manifest.")
+    runtime_of(values)
     if sum(len(request.seeds) for request in requests_of(values)) != len(values["files"]):
         raise MedgenError(f"{path.name} asks for another number of images than it lists; take a whole copy of it.")
     return values
+
+
+def runtime_of(values: dict[str, Any]) -> str:
+    """The runtime that made the pixels of a manifest; those of before it was written down were all made by torch.
+
+    Raises:
+        MedgenError: it names none that could make pixels.
+    """
+    found = values.get("runtime", backend.TORCH)
+    if found not in backend.RUNTIMES or found == backend.AUTO:
+        raise MedgenError(f"The manifest names the unknown runtime {found!r}; take a whole copy of it.")
+    return str(found)
 
 
 def requests_of(values: dict[str, Any]) -> list[Request]:

@@ -27,11 +27,12 @@ class Record:
 
     Args:
         file: the name it has in the published manifest, whatever the layout on this disk.
-        label: one word, or several joined by "|".
+        label: one word, or several joined by "|"; "" in a set without labels.
         patient: whose image it is; no patient is in two splits.
         split: "train", "val" or "test".
         path: zip member, or path below the folder.
         attributes: "age", "sex" and "view", as far as they are known.
+        quantity: the number of the image that `Dataset.quantity` names; None where the set has none.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Record:
     split: str
     path: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    quantity: float | None = None
 
 
 def hash_split(patient: str) -> str:

@@ -16,12 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 import medgen
+from medgen.backend import using
 from medgen.conditions import CHOICES
 from medgen.errors import MedgenError, exit_code
 from medgen.files import FORMATS, VOLUME_FORMATS, SetWriter, folder_writer
 from medgen.generator import MAX_SEED, Generator, Request
 from medgen.image import ImageSet
-from medgen.provenance import read_manifest, requests_of, versions
+from medgen.provenance import read_manifest, requests_of, runtime_of, versions
 
 MAX_IMAGES = 1_000_000
 Progress = Callable[[float], None]
@@ -55,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quantity", type=float, help="how much of what the model's card names, in the unit it names")
     parser.add_argument("--steps", type=int, help="network evaluations of a diffusion model")
     parser.add_argument("--guidance", type=float, help="strength of classifier-free guidance; 1 = none")
-    parser.add_argument("--format", choices=FORMATS + VOLUME_FORMATS, help="png (default) or dcm; of volumes nii")
+    parser.add_argument(
+        "--format", choices=FORMATS + VOLUME_FORMATS, help="png (default) or dcm; volumes nii, slices any"
+    )
     parser.add_argument(
         "--batch", type=int, help="images at a time (default 16, volumes 1); changes memory and speed, not pixels"
     )
@@ -103,7 +106,8 @@ def remake(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    new = _run(old["model"], requests_of(old), args.out, format, args.batch)
+    with using(runtime_of(old)):  # another one rounds differently
+        new = _run(old["model"], requests_of(old), args.out, format, args.batch)
     pairs = zip(old["files"], new["files"], strict=True)
     differing = [made["file"] for kept, made in pairs if kept["pixels_sha256"] != made["pixels_sha256"]]
     if differing:

@@ -10,26 +10,23 @@ of its card: read every number that rests on it beside `volume_error`.
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from medgen.atomic import write_json
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
-from medgen.registry import checkpoints_dir
+from medgen.instrument import InstrumentCard, listed, named
 
-FILE = "segmenter.json"
 _ENTRY = {"value", "low", "high", "n"}
 
 
 @dataclass(frozen=True)
-class SegmenterCard:
+class SegmenterCard(InstrumentCard):
     """All there is to know of a segmenter without loading it; `checkpoints/NAME/segmenter.json`.
 
     Args:
@@ -50,6 +47,9 @@ class SegmenterCard:
         folder: where the file was read from; not part of it.
     """
 
+    KIND: ClassVar[str] = "segmenter"
+    FILE: ClassVar[str] = "segmenter.json"
+
     name: str
     title: str
     data: str
@@ -66,41 +66,30 @@ class SegmenterCard:
     limits: str
     folder: Path | None = field(default=None, compare=False)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `folder/segmenter.json`."""
-        values = asdict(self)
-        del values["folder"]
-        write_json(Path(folder) / FILE, values)
-
     @classmethod
-    def read(cls, path: str | Path) -> SegmenterCard:
-        """Reads a segmenter.json.
-
-        Raises:
-            MedgenError: not JSON, an unknown or missing key, or a value that cannot be; says which.
-        """
-        path = Path(path)
-        where = f"{path.parent.name}/{path.name}"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MedgenError(f"{where} cannot be read as JSON ({error}); fetch the checkpoint again.") from error
-        keys = {item.name for item in fields(cls)} - {"folder"}
-        if not isinstance(values, dict) or set(values) != keys:
-            odd = sorted(set(values) ^ keys) if isinstance(values, dict) else ["no object at all"]
-            raise MedgenError(f"{where} must hold {', '.join(sorted(keys))} and nothing else; wrong: {odd[0]}.")
-        if wrong := _wrong_value(values):
-            raise MedgenError(f"{where}: {wrong} is not what a segmenter has there; fetch the checkpoint again.")
-        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **tuples, "folder": path.parent})
+    def wrong_value(cls, values: dict[str, Any]) -> str | None:
+        """The first key whose value a segmenter cannot have; None where all is well."""
+        classes = values["classes"]
+        if len(classes) < 2 or not all(isinstance(word, str) for word in classes) or len(set(classes)) < len(classes):
+            return "classes"
+        if len(values["shape"]) != 4 or not all(type(side) is int and side > 0 for side in values["shape"]):
+            return "shape"
+        if len(values["spacing_mm"]) != 3 or not all(_is_number(side) and side > 0 for side in values["spacing_mm"]):
+            return "spacing_mm"
+        if len(values["window"]) != 2 or not all(_is_number(side) for side in values["window"]):
+            return "window"
+        if values["net"].get("classes") != len(classes):
+            return "net"
+        if set(values["dice"]) != set(classes[1:]) or not all(_is_entry(entry) for entry in values["dice"].values()):
+            return "dice"
+        errors = values["volume_error"]
+        if not {"all", *classes[1:]} <= set(errors) or not all(isinstance(one, dict) for one in errors.values()):
+            return "volume_error"
+        return None
 
     def as_model(self) -> ModelCard:
         """The part of it that `medgen.weights` and `medgen.runtime` know how to load."""
-        return ModelCard(
-            name=self.name, family="segmenter", title=self.title, modality="MR", unit="au", window=self.window,
-            shape=self.shape, net=self.net, weights=self.weights, data=self.data, licence=self.licence,
-            limits=self.limits, folder=self.folder,
-        )  # fmt: skip
+        return self.model_card(modality="MR", window=self.window)
 
 
 def segmenters() -> dict[str, SegmenterCard]:
@@ -109,13 +98,7 @@ def segmenters() -> dict[str, SegmenterCard]:
     Raises:
         MedgenError: a segmenter.json is broken, or its name is not that of its folder.
     """
-    found = {}
-    for path in sorted(checkpoints_dir().glob(f"*/{FILE}")):
-        card = SegmenterCard.read(path)
-        if card.name != path.parent.name:
-            raise MedgenError(f"The segmenter in {path.parent.name}/ is named {card.name!r}; the two must be equal.")
-        found[card.name] = card
-    return found
+    return listed(SegmenterCard)
 
 
 def segmenter_for(data: str) -> str | None:
@@ -129,10 +112,7 @@ def load_segmenter(name: str) -> Segmenter:
     Raises:
         MedgenError: there is none, or its file or weights are broken.
     """
-    known = segmenters()
-    if name not in known:
-        raise MedgenError(f"There is no segmenter {name!r}; there are: {', '.join(known) or 'none yet'}.")
-    return Segmenter(known[name])
+    return Segmenter(named(SegmenterCard, name))
 
 
 class Segmenter:
@@ -179,32 +159,6 @@ def volumes_mm3(classes: np.ndarray, count: int, spacing_mm: tuple[float, ...]) 
     """mm3 of each class: `(N, X, Y, Z)` uint8 -> `(N, count)` float64."""
     counted = np.stack([np.bincount(one.ravel(), minlength=count)[:count] for one in classes.reshape(len(classes), -1)])
     return counted * float(np.prod(spacing_mm))
-
-
-def _wrong_value(values: dict[str, Any]) -> str | None:
-    """The first key whose value a segmenter cannot have; None where all is well."""
-    lists = ("classes", "shape", "spacing_mm", "window")
-    objects = ("net", "weights", "trained", "dice", "volume_error")
-    for name, value in values.items():
-        if not isinstance(value, list if name in lists else dict if name in objects else str):
-            return name
-    classes = values["classes"]
-    if len(classes) < 2 or not all(isinstance(word, str) for word in classes) or len(set(classes)) < len(classes):
-        return "classes"
-    if len(values["shape"]) != 4 or not all(type(side) is int and side > 0 for side in values["shape"]):
-        return "shape"
-    if len(values["spacing_mm"]) != 3 or not all(_is_number(side) and side > 0 for side in values["spacing_mm"]):
-        return "spacing_mm"
-    if len(values["window"]) != 2 or not all(_is_number(side) for side in values["window"]):
-        return "window"
-    if values["net"].get("classes") != len(classes):
-        return "net"
-    if set(values["dice"]) != set(classes[1:]) or not all(_is_entry(entry) for entry in values["dice"].values()):
-        return "dice"
-    errors = values["volume_error"]
-    if not {"all", *classes[1:]} <= set(errors) or not all(isinstance(one, dict) for one in errors.values()):
-        return "volume_error"
-    return None
 
 
 def _is_number(value: Any) -> bool:

@@ -26,17 +26,20 @@ from medgen.generator import Request
 from medgen.image import ImageSet
 from medgen.png import png_bytes
 from medgen.volume import Volume
+from medgen.write_slice import slice_bytes, slice_spacing
 from medgen.write_volume import described, nifti_bytes, voxels_sha256
 
 FORMATS = ("png", "dcm")
-"""Of pictures."""
+"""Of pictures; those of models that learned from slices also go into `VOLUME_FORMATS`."""
 VOLUME_FORMATS = ("nii",)
 """Of volumes: gzipped NIfTI-1, .nii.gz."""
 
 
 def formats(card: ModelCard) -> tuple[str, ...]:
     """What the images of a model can be saved as; the first is what nobody asked for."""
-    return VOLUME_FORMATS if len(card.shape) == 4 else FORMATS
+    if len(card.shape) == 4:
+        return VOLUME_FORMATS
+    return FORMATS if slice_spacing(card) is None else FORMATS + VOLUME_FORMATS
 
 
 class SetWriter:
@@ -52,7 +55,7 @@ class SetWriter:
         if format not in formats(card):
             kind = "volumes" if len(card.shape) == 4 else "pictures"
             raise MedgenError(f"{card.name} makes {kind}; choose {' or '.join(formats(card))}, not {format}.")
-        if format == "dcm" and card.modality not in XRAY:
+        if format == "dcm" and card.modality not in XRAY and slice_spacing(card) is None:
             raise MedgenError(f"DICOM export writes X-rays ({', '.join(XRAY)}), not {card.modality}; choose png.")
         self.files: list[dict[str, Any]] = []
         self.manifest: dict[str, Any] | None = None
@@ -82,7 +85,7 @@ class SetWriter:
             MedgenError: not one grey picture, or volume, a seed; NaN pixels; or the write failed.
         """
         place = "" if folder is None else f"{_plain(folder)}/"
-        kind, ndim = ("volumes", 5) if self._format in VOLUME_FORMATS else ("pictures", 4)
+        kind, ndim = ("volumes", 5) if len(self._card.shape) == 4 else ("pictures", 4)
         if images.pixels.ndim != ndim or images.pixels.shape[1] != 1 or len(images) != len(request.seeds):
             raise MedgenError(f"{images!r} are not {len(request.seeds)} grey {kind}, one a seed; nothing was saved.")
         same = replace(request, seeds=())
@@ -92,15 +95,16 @@ class SetWriter:
         said = request.shows(self._card)
         for i, seed in enumerate(request.seeds):
             words = [f"{len(self.files):04d}", f"seed{seed}", *_words(said)]
-            name = f"{place}{'_'.join(words)}.{self._format}{'.gz' if ndim == 5 else ''}"
-            content, digest = self._encode(images, i, origin.mark(self._card, request, i))
+            name = f"{place}{'_'.join(words)}.{self._format}{'.gz' if self._format in VOLUME_FORMATS else ''}"
+            content, digest = self._encode(images, i, request)
             self._put(name, content)
             self.files.append({"file": name, "seed": seed, "label": None, "pixels_sha256": digest, **said})
             self._columns.append({} if columns is None else columns[i])
 
-    def _encode(self, images: ImageSet, i: int, mark: dict[str, str]) -> tuple[bytes, str]:
+    def _encode(self, images: ImageSet, i: int, request: Request) -> tuple[bytes, str]:
         """Image `i` as the content of a file, and the SHA-256 of its pixels."""
-        if self._format in VOLUME_FORMATS:
+        mark = origin.mark(self._card, request, i)
+        if images.pixels.ndim == 5:
             volume = Volume.of(images, i, synthetic=True)
             self._about = {"volume": described(volume)}
             return nifti_bytes(volume, mark), voxels_sha256(volume)
@@ -108,6 +112,9 @@ class SetWriter:
         digest = origin.pixels_sha256(picture)
         if self._format == "png":
             return png_bytes(picture, mark), digest
+        if (spacing := slice_spacing(self._card)) is not None:
+            self._about = {"slice": {"spacing_mm": list(spacing[:2]), "thickness_mm": spacing[2]}}
+            return slice_bytes(picture, self._card, request, mark, self._format, self._study), digest
         content = dicom_bytes(
             picture,
             mark,

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from diffusers import EDMDPMSolverMultistepScheduler
 from torch import Tensor, nn
 
-from medgen.diffusion import FoldedUNet
+from medgen.diffusion_networks import FoldedUNet
+from medgen.solver import Levels
 
 
 class ConvBlock(nn.Module):
@@ -140,8 +141,13 @@ class ResidualDiffusion(nn.Module):
         # units of patients of the train split, and how much larger the residual of others is
         self.register_buffer("gain", torch.ones(2))
 
+    @property
+    def levels(self) -> Levels:
+        """The noise levels of what is denoised."""
+        return self.denoiser.levels
+
     def scheduler(self) -> EDMDPMSolverMultistepScheduler:
-        """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
+        """diffusers' solver for these noise levels, for training."""
         return self.denoiser.scheduler()
 
     def answer(self, picture: Tensor) -> Tensor:
@@ -152,6 +158,10 @@ class ResidualDiffusion(nn.Module):
         """Expected size of the residual at each pixel, `(N, 1, H, W)`, pictures in [-1, 1]."""
         said = self.uncertainty(torch.cat([picture, answer], dim=1)).float()
         return said.clamp(*self.RANGE).exp() * (self.gain[0] / self.DATA)
+
+    def expected(self, picture: Tensor, answer: Tensor) -> Tensor:
+        """`unit` for people the network has not seen."""
+        return self.unit(picture, answer) * self.gain[1]
 
     def forward(self, scaled: Tensor, noise_level: Tensor, picture: Tensor, answer: Tensor) -> Tensor:
         """The raw network of EDM, F(c_in x; c_noise), which sees the source and the answer.

@@ -14,38 +14,41 @@ All are convolutional on pixels folded into channels (pixel-unshuffle), which is
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from medgen import runtime
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import OnStep, Request
 from medgen.image import ImageSet
-from medgen.translation_networks import ResidualDiffusion, ResidualGenerator, TranslationUNet
+from medgen.solver import PICTURES, solve
+from medgen.trained import Trained
+
+if TYPE_CHECKING:
+    from medgen.translation_networks import ResidualDiffusion, ResidualGenerator, TranslationUNet
 
 METHODS = ("unet", "pix2pix", "cyclegan", "diffusion")
 
 
-Network = TranslationUNet | ResidualGenerator | ResidualDiffusion
-_CLASSES: dict[str, type[Network]] = {
-    "unet": TranslationUNet,
-    "pix2pix": TranslationUNet,
-    "cyclegan": ResidualGenerator,
-    "diffusion": ResidualDiffusion,
-}
-
-
-def build(net: dict[str, Any]) -> Network:
+def build(net: dict[str, Any]) -> TranslationUNet | ResidualGenerator | ResidualDiffusion:
     """The untrained network that `card.net` describes; its key `method` names the class."""
+    from medgen.translation_networks import ResidualDiffusion, ResidualGenerator, TranslationUNet
+
+    classes: dict[str, Any] = {
+        "unet": TranslationUNet,
+        "pix2pix": TranslationUNet,
+        "cyclegan": ResidualGenerator,
+        "diffusion": ResidualDiffusion,
+    }
     options = dict(net)
     method = options.pop("method", None)
-    if method not in _CLASSES:
-        raise MedgenError(f"Unknown method of translation {method!r}; known: {', '.join(_CLASSES)}.")
-    return _CLASSES[method](**options)
+    if method not in classes:
+        raise MedgenError(f"Unknown method of translation {method!r}; known: {', '.join(METHODS)}.")
+    network: TranslationUNet | ResidualGenerator | ResidualDiffusion = classes[method](**options)
+    return network
 
 
 class Translator:
@@ -53,7 +56,12 @@ class Translator:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
-        self.network = runtime.trained(card, build)
+        self.trained = Trained(card, build)
+
+    @property
+    def network(self) -> Any:
+        """The torch module; sampling may do without it."""
+        return self.trained.network
 
     def sample(self, request: Request, on_step: OnStep | None = None) -> ImageSet:
         """Translation i is of source i, or of the only source, and depends on nothing else but `request.seeds[i]`.
@@ -65,44 +73,39 @@ class Translator:
         pictures = entrance(request, self.card)
         subjects = request.source.subjects if request.source and len(request.source) == len(request.seeds) else None
 
-        def images(made: Tensor) -> ImageSet:
+        def images(made: np.ndarray) -> ImageSet:
             return from_network(made, self.card, subjects)
 
-        if isinstance(self.network, ResidualDiffusion):
-            return images(self._denoised(self.network, pictures, request, on_step, images))
+        if self.card.net["method"] == "diffusion":
+            return self._denoised(pictures, request, on_step, images)
         total, group = len(pictures), runtime.group_size()
-        made = torch.zeros_like(pictures) - 1.0
+        made = np.full_like(pictures, -1.0)
         for start in range(0, total, group):
             part = slice(start, start + group)
-            made[part] = runtime.evaluate(self.network, pictures[part])
+            made[part] = self.trained(pictures[part])
             if on_step is not None:
                 on_step(min(start + group, total), total, lambda: images(made))
         return images(made)
 
     def _denoised(
-        self, network: ResidualDiffusion, pictures: Tensor, request: Request, on_step: OnStep | None, images: Any
-    ) -> Tensor:
+        self, pictures: np.ndarray, request: Request, on_step: OnStep | None, images: Callable[[np.ndarray], ImageSet]
+    ) -> ImageSet:
         assert request.steps is not None
-        scheduler = network.scheduler()
-        scheduler.set_timesteps(request.steps)
-        answer = runtime.evaluate(network.answer, pictures)
-        unit = runtime.evaluate(network.unit, pictures, answer) * network.gain[1].cpu()
-        state = runtime.gaussian(tuple(pictures.shape[1:]), request.seeds) * scheduler.init_noise_sigma
-        for index, level in enumerate(scheduler.timesteps):
-            scaled = scheduler.scale_model_input(state, level)
-            output = runtime.evaluate(network, scaled, level.expand(len(state)), pictures, answer)
-            noisy, sigma = state, scheduler.sigmas[index]
-            state = scheduler.step(output, level, state).prev_sample
-            if on_step is not None:
+        answer = self.trained.run("answer", pictures)
+        size = self.trained.run("expected", pictures, answer)
+        noise = runtime.gaussian(tuple(pictures.shape[1:]), request.seeds)
 
-                def preview(noisy: Tensor = noisy, output: Tensor = output, sigma: Tensor = sigma) -> ImageSet:
-                    return images(answer + unit * scheduler.precondition_outputs(noisy, output, sigma))
+        def predict(scaled: np.ndarray, level: float) -> np.ndarray:
+            return self.trained(scaled, np.full(len(scaled), level, np.float32), pictures, answer)
 
-                on_step(index + 1, request.steps, preview)
-        return answer + unit * state
+        def shown(residual: np.ndarray) -> ImageSet:
+            return images(answer + size * residual)
+
+        levels = PICTURES.of(self.card.net["denoiser"])
+        return shown(solve(levels, noise, request.steps, predict, on_step=on_step, shown=shown))
 
 
-def entrance(request: Request, card: ModelCard) -> Tensor:
+def entrance(request: Request, card: ModelCard) -> np.ndarray:
     """The source of a request as the network takes it: one picture a seed, `(N, 1, H, W)` in [-1, 1].
 
     HU go through the window that the model knows; MR, whose numbers mean nothing by themselves, through their own.
@@ -135,14 +138,14 @@ def entrance(request: Request, card: ModelCard) -> Tensor:
     else:
         pixels = source.unit_range()
     # (N, 1, H, W) [0, 1] -> [-1, 1]
-    return torch.from_numpy(np.asarray(2.0 * pixels - 1.0, np.float32)).expand(len(request.seeds), -1, -1, -1).clone()
+    prepared = np.asarray(2.0 * pixels - 1.0, np.float32)
+    return np.repeat(prepared, len(request.seeds), axis=0) if len(prepared) == 1 else prepared
 
 
-def from_network(made: Tensor, card: ModelCard, subjects: tuple[str, ...] | None) -> ImageSet:
+def from_network(made: np.ndarray, card: ModelCard, subjects: tuple[str, ...] | None) -> ImageSet:
     """`(N, 1, H, W)` in [-1, 1] -> images in the unit of the card, clipped to its window."""
-    low, high = card.window
-    scaled = (made.clamp(-1.0, 1.0) + 1.0) * (0.5 * (high - low)) + low
-    return ImageSet(scaled.numpy().astype("float32"), card.modality, card.unit, card.window, subjects=subjects)
+    pixels = runtime.scaled(made, card.window)
+    return ImageSet(pixels, card.modality, card.unit, card.window, subjects=subjects)
 
 
 def load(card: ModelCard) -> Translator:

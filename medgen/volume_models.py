@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from medgen import runtime
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.generator import OnStep, Request
 from medgen.image import ImageSet
+from medgen.solver import VOLUMES, guided, solve
+from medgen.trained import Trained
 from medgen.volume import centred_affine
-from medgen.volume_gan import VolumeGenerator
-from medgen.volume_networks import TOLD, LatentUNet, VolumeVAE
 
-METHODS: dict[str, type[nn.Module]] = {"vae": VolumeVAE, "ldm": LatentUNet, "gan": VolumeGenerator}
+DIRECTIONS, WIDTH = 32, 64
+"""Normal numbers that make a volume of an autoencoder, and of a GAN, where the card says nothing else."""
 DARK = 2.0
 """Skull-stripped volumes have an exactly black background: values below this many of 255 are set to 0."""
 
@@ -31,11 +31,22 @@ def build(net: dict[str, Any]) -> Any:
     Keys besides `method` and those that the network takes: `quantity` with mean and standard deviation of what it may
     be asked for, and `black`, whether the background is.
     """
+    from medgen.volume_gan import VolumeGenerator
+    from medgen.volume_networks import LatentUNet, VolumeVAE
+
+    methods: dict[str, Any] = {"vae": VolumeVAE, "ldm": LatentUNet, "gan": VolumeGenerator}
     options = {key: value for key, value in net.items() if key not in ("method", "quantity", "black")}
-    return METHODS[net["method"]](**options)
+    return methods[net["method"]](**options)
 
 
-def told(net: dict[str, Any], asked: float | None, count: int) -> Tensor:
+def latent(net: dict[str, Any]) -> tuple[int, ...]:
+    """Shape of the normal numbers that a volume is made of."""
+    if net["method"] == "ldm":
+        return tuple(net["latent"])
+    return (net.get("directions", DIRECTIONS) if net["method"] == "vae" else net.get("width", WIDTH),)
+
+
+def told(net: dict[str, Any], asked: float | None, count: int) -> np.ndarray:
     """`(count, 2)` float32: `asked` in standard deviations from the mean of the training set, and 1; or two zeros.
 
     Args:
@@ -43,11 +54,11 @@ def told(net: dict[str, Any], asked: float | None, count: int) -> Tensor:
         asked: in the unit of the card's quantity; None = nobody said.
         count: number of volumes.
     """
-    row = torch.zeros(TOLD)
+    row = [0.0, 0.0]
     if asked is not None:
         known = net["quantity"]
-        row = torch.tensor([(asked - known["mean"]) / known["std"], 1.0])
-    return row.expand(count, -1)
+        row = [(asked - known["mean"]) / known["std"], 1.0]
+    return np.repeat(np.array([row], np.float32), count, axis=0)
 
 
 class VolumeSampler:
@@ -60,21 +71,26 @@ class VolumeSampler:
             )
         self.card = card
         self.affine = centred_affine(card.shape[1:], card.spacing_mm)
-        self.network = runtime.trained(card, build)
+        self.trained = Trained(card, build)
+
+    @property
+    def network(self) -> Any:
+        """The torch module; sampling may do without it."""
+        return self.trained.network
 
     def sample(self, request: Request, on_step: OnStep | None = None) -> ImageSet:
         """Makes the volumes of the request; a diffusion model shows the `preview()` of each step."""
         request = request.checked(self.card)
-        noise = runtime.gaussian(self.network.latent, request.seeds, request.towards, request.mix)
+        noise = runtime.gaussian(latent(self.card.net), request.seeds, request.towards, request.mix)
         asked = told(self.card.net, request.quantity, len(request.seeds))
         if self.card.net["method"] == "ldm":
             return self._denoise(noise, asked, request, on_step)
-        voxels = torch.empty(len(noise), *self.card.shape)
+        voxels = np.empty((len(noise), *self.card.shape), np.float32)
         # what the cores of a CPU make at once: a Stop is heard in between
         group = runtime.group_size()
         for start in range(0, len(noise), group):
             part, done = slice(start, start + group), min(start + group, len(noise))
-            voxels[part] = runtime.evaluate(self.network, noise[part], asked[part])
+            voxels[part] = self.trained(noise[part], asked[part])
             if on_step is not None:
 
                 def preview(done: int = done) -> ImageSet:
@@ -83,37 +99,20 @@ class VolumeSampler:
                 on_step(done, len(noise), preview)
         return self._images(voxels, request)
 
-    def _denoise(self, noise: Tensor, asked: Tensor, request: Request, on_step: OnStep | None) -> ImageSet:
+    def _denoise(self, noise: np.ndarray, asked: np.ndarray, request: Request, on_step: OnStep | None) -> ImageSet:
         assert request.steps is not None
-        scheduler = self.network.scheduler()
-        scheduler.set_timesteps(request.steps)
-        state = noise * scheduler.init_noise_sigma
-        for index, level in enumerate(scheduler.timesteps):
-            scaled = scheduler.scale_model_input(state, level)
-            output = self._predict(scaled, level, asked, request.guidance)
-            noisy, sigma = state, scheduler.sigmas[index]
-            state = scheduler.step(output, level, state).prev_sample
-            if on_step is not None:
 
-                def preview(noisy: Tensor = noisy, output: Tensor = output, sigma: Tensor = sigma) -> ImageSet:
-                    return self._decoded(scheduler.precondition_outputs(noisy, output, sigma), request)
+        def shown(latents: np.ndarray) -> ImageSet:
+            return self._images(self.trained.run("autoencoder.decode", latents), request)
 
-                on_step(index + 1, request.steps, preview)
-        return self._decoded(state, request)
+        def predict(scaled: np.ndarray, level: float) -> np.ndarray:
+            levels = np.full(len(scaled), level, np.float32)
+            made: np.ndarray = guided(self.trained, scaled, levels, asked, request.guidance)
+            return made
 
-    def _predict(self, scaled: Tensor, level: Tensor, asked: Tensor, guidance: float | None) -> Tensor:
-        """Network output with classifier-free guidance (arXiv:2207.12598): null + g (told - null)."""
-        levels = level.expand(len(scaled))
-        output = runtime.evaluate(self.network, scaled, levels, asked)
-        if guidance in (None, 1.0) or not asked.any():
-            return output
-        unguided = runtime.evaluate(self.network, scaled, levels, torch.zeros_like(asked))
-        return unguided + guidance * (output - unguided)
+        return shown(solve(VOLUMES.of(self.card.net), noise, request.steps, predict, on_step=on_step, shown=shown))
 
-    def _decoded(self, latents: Tensor, request: Request) -> ImageSet:
-        return self._images(runtime.evaluate(self.network.autoencoder.decode, latents), request)
-
-    def _images(self, voxels: Tensor, request: Request) -> ImageSet:
+    def _images(self, voxels: np.ndarray, request: Request) -> ImageSet:
         """Network output `(N, 1, X, Y, Z)` in [-1, 1] -> volumes in the card's unit and place."""
         images = runtime.to_images(voxels, self.card, request)
         if self.card.net.get("black"):

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import EDMDPMSolverMultistepScheduler
 from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 from torch import Tensor, nn
 
-from medgen.diffusion import dct_matrix
+from medgen.denoiser import Denoiser, dct_matrix
+from medgen.solver import VOLUMES, Levels
 
 FOLD = 2
 FACTOR = 2 * FOLD
@@ -176,11 +176,11 @@ class VolumeVAE(nn.Module):
         return self.autoencoder.decode(self.density(normal, told))
 
 
-class LatentUNet(nn.Module):
+class LatentUNet(Denoiser):
     """The raw network of EDM (arXiv:2206.00364) on latents: a Wiener filter, and MONAI's U-Net for what it cannot know.
 
-    As `medgen.diffusion.FoldedUNet`, in three dimensions: until it has learned anything, it draws from a Gaussian with
-    the mean and the DCT spectrum of the training latents. What is told enters as constant channels.
+    As `FoldedUNet` of `medgen.diffusion_networks`, in three dimensions: until it has learned anything, it draws from a
+    Gaussian with the mean and the DCT spectrum of the training latents. What is told enters as constant channels.
 
     Args:
         latent: shape of one latent, `(C, x, y, z)`.
@@ -193,15 +193,13 @@ class LatentUNet(nn.Module):
         autoencoder: arguments of the `VolumeAutoencoder` whose latents they are; its decoder is part of this network.
     """
 
-    mean: Tensor
-    spectrum: Tensor
-
     def __init__(
         self, latent: Sequence[int], channels: Sequence[int] = (48, 96), blocks: int = 1,
-        attention: Sequence[bool] = (False, True), sigma_data: float = 1.0, sigma_min: float = 0.03,
-        sigma_max: float = 40.0, autoencoder: dict[str, Any] | None = None,
+        attention: Sequence[bool] = (False, True), sigma_data: float = VOLUMES.sigma_data,
+        sigma_min: float = VOLUMES.sigma_min, sigma_max: float = VOLUMES.sigma_max,
+        autoencoder: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(latent, Levels(sigma_data, sigma_min, sigma_max))
         self.latent = tuple(latent)
         self.unet = DiffusionModelUNet(
             spatial_dims=3, in_channels=2 * latent[0] + TOLD, out_channels=latent[0], channels=tuple(channels),
@@ -209,11 +207,8 @@ class LatentUNet(nn.Module):
             norm_num_groups=16,
         )  # fmt: skip
         self.autoencoder = VolumeAutoencoder(**(autoencoder or {}), encoder=False).requires_grad_(False)
-        self.register_buffer("mean", torch.zeros(*latent))
-        self.register_buffer("spectrum", torch.full(tuple(latent), sigma_data**2))
         for axis, side in enumerate(latent[1:]):
             self.register_buffer(f"dct{axis}", dct_matrix(side), persistent=False)
-        self.noise = {"sigma_data": sigma_data, "sigma_min": sigma_min, "sigma_max": sigma_max}
 
     def dct(self, values: Tensor, inverse: bool = False) -> Tensor:
         """The orthonormal DCT along the three axes of `(N, C, x, y, z)`, or its inverse."""
@@ -230,21 +225,9 @@ class LatentUNet(nn.Module):
         spectrum = F.avg_pool3d(self.dct(latents - self.mean).square().mean(dim=0), 3, 1, 1, count_include_pad=False)
         self.spectrum.copy_(spectrum + 1e-6)
 
-    def scheduler(self) -> EDMDPMSolverMultistepScheduler:
-        """A fresh second-order multistep solver (DPM-Solver++ 2M) for this network's noise levels."""
-        return EDMDPMSolverMultistepScheduler(**self.noise, sigma_schedule="karras", final_sigmas_type="zero")
-
     def forward(self, scaled: Tensor, noise_level: Tensor, told: Tensor) -> Tensor:
         """F(c_in x; c_noise): noisy latents times c_in `(N, C, x, y, z)`, ln(sigma) / 4 `(N,)`, told `(N, 2)`."""
-        data = self.noise["sigma_data"]
-        with torch.autocast(scaled.device.type, enabled=False):
-            sigma = torch.exp(4.0 * noise_level.float())[:, None, None, None, None]
-            total = (sigma.square() + data**2).sqrt()
-            noisy = scaled.float() * total
-            gain = self.spectrum / (self.spectrum + sigma.square())
-            linear = self.mean + self.dct(gain * self.dct(noisy - self.mean), inverse=True)
-            # in the frame of F: (D - c_skip x) / c_out
-            skip = (linear - (data / total).square() * noisy) * total / (sigma * data)
+        guess, skip = self.linear(scaled, noise_level)
         maps = told[:, :, None, None, None].expand(-1, -1, *scaled.shape[2:])
         # MONAI's sinusoidal embedding was made for timesteps of 0 to 1000
-        return self.unet(torch.cat([scaled, linear / data, maps], dim=1), 1000.0 * noise_level) + skip
+        return self.unet(torch.cat([scaled, guess, maps], dim=1), 1000.0 * noise_level) + skip

@@ -47,7 +47,7 @@ def brain(scan: Volume, regions: Volume, shape: tuple[int, ...], spacing_mm: flo
     Raises:
         MedgenError: the two do not lie on one grid, there is no brain, or it does not fit.
     """
-    head, numbers = _on_one_grid(scan, regions)
+    head, numbers = on_one_grid(scan, regions)
     inside = numbers > 0
     lines = _box(inside)
     weights = []
@@ -79,7 +79,7 @@ def hippocampus(scan: Volume, parts: Volume, shape: tuple[int, ...], spacing_mm:
     Raises:
         MedgenError: the two do not lie on one grid, have another spacing or labels, or do not fit.
     """
-    crop, numbers = _on_one_grid(scan, parts)
+    crop, numbers = on_one_grid(scan, parts)
     if not np.allclose(crop.spacing_mm, spacing_mm, rtol=0.01):
         raise MedgenError(f"Voxels must be {spacing_mm:g} mm long, not {crop.spacing_mm}; take the original file.")
     if not set(np.unique(numbers)) <= {0, 1, 2}:
@@ -99,7 +99,7 @@ def hippocampus(scan: Volume, parts: Volume, shape: tuple[int, ...], spacing_mm:
     return Prepared(scaled.astype(np.uint8), classes.astype(np.uint8))
 
 
-def _on_one_grid(scan: Volume, labels: Volume) -> tuple[Volume, np.ndarray]:
+def on_one_grid(scan: Volume, labels: Volume) -> tuple[Volume, np.ndarray]:
     """Both with axes to the right, front and head: the scan, and the whole numbers `(X, Y, Z)` int32 of the labels."""
     if reason := grid_difference(scan, labels):
         raise MedgenError(f"A scan and its segmentation do not lie on one grid: {reason}; copy both again.")

@@ -10,9 +10,7 @@ Folders are looked for in `$MEDGEN_DATA`; what was prepared from them is kept in
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +89,9 @@ def structure_mm3(classes: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndar
     return (np.count_nonzero(classes, axis=(1, 2, 3)) * voxel_mm3).astype(np.float32)
 
 
-@lru_cache(maxsize=4)
 def splits(name: str) -> dict[str, str]:
     """Subject -> split, as published in `medgen/manifests`: ordered by the hash of the subject, then cut."""
-    path = Path(__file__).parent / "manifests" / f"{name}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["subject"]: row["split"] for row in csv.DictReader(file)}
+    return data.published_splits(f"{name}.csv")
 
 
 def _of_split(known: VolumeData, split: str) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[str, ...]]:

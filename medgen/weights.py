@@ -114,7 +114,7 @@ def _without(state: dict[str, torch.Tensor], part: str, known: ModelCard) -> dic
 
     theirs = {f"{part}.{name}": tensor for name, tensor in read(known).items()}
     same = all(
-        name in state and torch.equal(state[name].detach().cpu().to(tensor.dtype).half(), tensor.half())
+        name in state and torch.equal(state[name].detach().cpu().half(), tensor.half())
         for name, tensor in theirs.items()
     )
     if known.parts or not same:

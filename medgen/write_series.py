@@ -19,7 +19,9 @@ _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI counts to the right and to the front, DICOM to the left and to the back."""
 
 
-def dicom_series(volume: Volume, provenance: dict[str, str], plane: str = "axial") -> Iterator[bytes]:
+def dicom_series(
+    volume: Volume, provenance: dict[str, str], plane: str = "axial", *, study_uid: str | None = None
+) -> Iterator[bytes]:
     """The slices of a volume as complete DICOM files, in order; new UIDs at each call, no patient.
 
     CT and MR Image Storage, Image Type DERIVED\\SECONDARY: Secondary Capture has no place in space. What only an
@@ -30,6 +32,7 @@ def dicom_series(volume: Volume, provenance: dict[str, str], plane: str = "axial
         volume: CT in "HU" or MR.
         provenance: `provenance.mark(...)`.
         plane: along which slices are cut, turned as viewers expect it; voxels stay where they are.
+        study_uid: of the study that the series belongs to; None = a new one.
 
     Raises:
         MedgenError: another modality or unit, orientation unknown, NaN, or HU beyond 16 bits.
@@ -46,6 +49,7 @@ def dicom_series(volume: Volume, provenance: dict[str, str], plane: str = "axial
     seen = volume.reoriented(SEEN[plane])
     stored, slope, intercept = _stored(seen)
     shared = {key: generate_uid() for key in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    shared |= {} if study_uid is None else {"StudyInstanceUID": study_uid}
     directions, lps = _directions(seen)
     low, high = volume.shown()
     for k in range(stored.shape[2]):
