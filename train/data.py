@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medgen import data
+from medgen import data, waves
 from medgen.autoencoder import Autoencoder
 from medgen.conditions import CHOICES, Conditions
 from medgen.errors import MedgenError
@@ -60,7 +60,10 @@ class Split:
         if columns is None:
             columns = _columns(real, names, counts, rarest)
         told = Conditions(columns)
-        rows = [told.row(*known) for known in zip(real.labels or (), real.attributes or (), strict=True)]
+        labels = real.labels or (None,) * len(real)
+        numbers = [{} if number is None else {"quantity": number} for number in real.quantities or (None,) * len(real)]
+        known = zip(labels, real.attributes or (), numbers, strict=True)
+        rows = [told.row(label, {**attributes, **number}) for label, attributes, number in known]
         return cls(torch.from_numpy(real.uint8()), torch.from_numpy(np.stack(rows)), columns, counts)
 
     def to(self, device: torch.device) -> Split:
@@ -69,7 +72,7 @@ class Split:
 
     @property
     def attributes(self) -> tuple[tuple[int, ...], ...]:
-        """Columns that are hidden together, one group each for cohort, age, sex and view; the labels are not there."""
+        """Columns that are hidden together, one group each for cohort, age, sex, view and quantity; no labels."""
         groups = Conditions(self.columns).groups
         return tuple(group for group in groups if not self.columns[group[0]].startswith("label="))
 
@@ -173,8 +176,9 @@ def count_words(real: ImageSet, names: Sequence[str]) -> dict[str, dict[str, int
     """
     images: dict[str, int] = defaultdict(int)
     patients: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for label, subject, told in zip(real.labels or (), real.subjects or (), real.attributes or (), strict=True):
-        for word in label.split("|"):
+    labels = real.labels or ("",) * len(real)
+    for label, subject, told in zip(labels, real.subjects or (), real.attributes or (), strict=True):
+        for word in filter(None, label.split("|")):
             images[word] += 1
             patients[word].add((data.DATASETS[told["cohort"]].manifest, subject))
     order = dict.fromkeys([word for name in names for word in data.DATASETS[name].labels] + sorted(images))
@@ -189,7 +193,20 @@ def _columns(real: ImageSet, names: Sequence[str], counts: dict[str, dict[str, i
         *(f"cohort={name}" for name in names if len(names) > 1),
         *(("age", "age known") if any(name == "age" for name, _ in said) else ()),
         *(f"{name}={word}" for name, words in CHOICES.items() for word in words if (name, word) in said),
+        *(() if real.quantities is None else waves.columns(**_range(names))),
     )
+
+
+def _range(names: Sequence[str]) -> dict[str, float]:
+    """Lowest and highest number that the pictures of these data sets may be asked for.
+
+    Raises:
+        MedgenError: the numbers of two of them mean different things.
+    """
+    first, *others = (data.DATASETS[name].quantity for name in names)
+    if any(other != first for other in others):
+        raise MedgenError(f"{' and '.join(names)} count different things: train on them one by one.")
+    return {key: float(first[key]) for key in ("low", "high")}
 
 
 def hidden(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from medgen.solver import raw_output
 from train.run import Run
 
 
@@ -28,8 +28,5 @@ def denoising_error(
     with run.accelerator.autocast():
         scaled = scheduler.precondition_inputs(noisy, sigma)
         output = predict(scaled, scheduler.precondition_noise(sigma.flatten()))
-    # precondition_outputs is denoised = c_skip noisy + c_out output; its inverse at the clean picture is the target
-    zero, one = torch.zeros((), device=run.device), torch.ones((), device=run.device)
-    skipped = scheduler.precondition_outputs(noisy, zero, sigma)
-    c_out = scheduler.precondition_outputs(torch.zeros_like(noisy), one, sigma)
-    return (output.float() - (clean - skipped) / c_out).square().mean()
+    # the raw output at the clean picture is the target
+    return (output.float() - raw_output(noisy, clean, sigma, scheduler.config.sigma_data)).square().mean()

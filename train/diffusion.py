@@ -6,14 +6,16 @@ accelerate launch -m train.diffusion --preset gpus --name ddpm-cxr-128 --export
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medgen.diffusion import build
 from medgen.errors import MedgenError
+from medgen.solver import solve
 from train import autoencoders, memory, warm
 from train.config import ConditionalConfig, option, parse
 from train.data import Split, hidden
@@ -21,6 +23,9 @@ from train.denoising import denoising_error
 from train.export import export
 from train.launch import start
 from train.run import Run
+
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Network, clean pictures, what is told of them, noise levels, noise -> the mean loss."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,7 @@ def train(config: DiffusionConfig) -> Run:
     """One whole run."""
     inner = autoencoders.chosen(config)
     run = Run(config, autoencoders.split(config, "train", inner, None))
-    split, update, where = run.split, run.order.update, run.device
-    groups, dropouts = split.attributes, (config.label_dropout, config.attribute_dropout)
+    split, where = run.split, run.device
     split.expect(config.size)
     old = warm.ancestor(run, "diffusion")
     everything = split.pixels(torch.arange(len(split.images)))
@@ -117,26 +121,11 @@ def train(config: DiffusionConfig) -> Run:
         network.unet.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(autoencoders.trainable(network), weight_decay=0.01, fused=True)
     run.track("network", network, optimizer, average=True)
-    scheduler = network.scheduler()
-
-    def denoising_loss(net: torch.nn.Module, clean: Tensor, told: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        return denoising_error(run, scheduler, lambda scaled, level: net(scaled, level, told), clean, sigma, noise)
-
+    denoising_loss = loss_of(run, network.scheduler())
     validation = autoencoders.split(config, "val", inner, split.columns).to(where)
     sample, validate = samplers(run, validation, denoising_loss)
     for step in run.steps(sample, validate):
-        random = run.random(step, "noise")
-        noise = torch.randn(update, *split.images.shape[1:], generator=random, device=where)
-        sigma = config.sigmas(torch.randn(update, generator=random, device=where))
-        u = torch.rand(update, 1 + len(groups), generator=random, device=where)
-        total = torch.zeros((), device=where)
-        for batch in run.batches(step):
-            told = hidden(batch.conditions, groups, u[batch.part], *dropouts)
-            loss = denoising_loss(network, batch.pixels, told, sigma[batch.part], noise[batch.part])
-            run.backward(loss)
-            total += loss.detach() / config.accumulate
-        run.update("network")
-        run.log(loss=total)
+        run.log(loss=update(run, network, denoising_loss, step))
 
     if config.export and not config.dry_run and run.main and run.step > 0:
         export(
@@ -149,7 +138,34 @@ def train(config: DiffusionConfig) -> Run:
     return run
 
 
-def samplers(run: Run, validation: Split, denoising_loss: Any) -> tuple[Any, Any]:
+def loss_of(run: Run, scheduler: Any) -> Loss:
+    """The denoising loss on given pictures, noise levels and noise."""
+
+    def denoising_loss(net: nn.Module, clean: Tensor, told: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        return denoising_error(run, scheduler, lambda scaled, level: net(scaled, level, told), clean, sigma, noise)
+
+    return denoising_loss
+
+
+def update(run: Run, network: nn.Module, denoising_loss: Loss, step: int) -> Tensor:
+    """One update of `network`: returns the mean loss of its pictures, still on the device."""
+    config: Any = run.config
+    images, where, groups = run.order.update, run.device, run.split.attributes
+    random = run.random(step, "noise")
+    noise = torch.randn(images, *run.split.images.shape[1:], generator=random, device=where)
+    sigma = config.sigmas(torch.randn(images, generator=random, device=where))
+    u = torch.rand(images, 1 + len(groups), generator=random, device=where)
+    total = torch.zeros((), device=where)
+    for batch in run.batches(step):
+        told = hidden(batch.conditions, groups, u[batch.part], config.label_dropout, config.attribute_dropout)
+        loss = denoising_loss(network, batch.pixels, told, sigma[batch.part], noise[batch.part])
+        run.backward(loss)
+        total += loss.detach() / config.accumulate
+    run.update("network")
+    return total
+
+
+def samplers(run: Run, validation: Split, denoising_loss: Loss) -> tuple[Any, Any]:
     """Fixed-seed pictures of the averaged network, and its denoising loss on the validation split."""
     mean: Any = run.averages["network"]
     config: Any = run.config
@@ -158,15 +174,13 @@ def samplers(run: Run, validation: Split, denoising_loss: Any) -> tuple[Any, Any
     @torch.no_grad()
     def pictures(number: int = 36) -> Tensor:
         random = torch.Generator("cpu").manual_seed(0)
-        scheduler = mean.scheduler()
-        scheduler.set_timesteps(config.sample_steps)
-        shape = (number, *split.images.shape[1:])
-        pixels = torch.randn(shape, generator=random).to(run.device) * scheduler.init_noise_sigma
+        noise = torch.randn(number, *split.images.shape[1:], generator=random).to(run.device)
         told = split.conditions[torch.randint(len(split.images), (number,), generator=random).to(run.device)]
-        for level in scheduler.timesteps:
-            output = mean(scheduler.scale_model_input(pixels, level), level.to(run.device).expand(number), told)
-            pixels = scheduler.step(output, level, pixels).prev_sample
-        return autoencoders.pictures(mean, pixels)
+
+        def predict(scaled: Tensor, level: float) -> Tensor:
+            return mean(scaled, torch.full((number,), level, device=run.device), told)
+
+        return autoencoders.pictures(mean, solve(mean.levels, noise, config.sample_steps, predict))
 
     @torch.no_grad()
     def loss() -> float:

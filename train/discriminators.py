@@ -19,16 +19,21 @@ class DCDiscriminator(nn.Module):
     Args:
         size: of the picture in pixels, a power of two.
         width: channels at half the size; doubled at each lower size.
+        conditions: numbers a picture that say what it should show, all zero = nothing said; projected as in
+            `StyleDiscriminator`. 0 = unconditional.
+        normalised: with batch normalisation; a critic of WGAN-GP has none, as its gradient penalty is of each picture.
     """
 
-    def __init__(self, size: int = 128, width: int = 48) -> None:
+    def __init__(self, size: int = 128, width: int = 48, conditions: int = 0, normalised: bool = True) -> None:
         super().__init__()
         levels = size.bit_length() - 3
         channels = [width * 2**level for level in range(levels)]
         layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for here, there in pairwise(channels):
-            layers += [nn.Conv2d(here, there, 4, 2, 1, bias=False), nn.BatchNorm2d(there), nn.LeakyReLU(0.2)]
+            norm = [nn.BatchNorm2d(there)] if normalised else []
+            layers += [nn.Conv2d(here, there, 4, 2, 1, bias=not normalised), *norm, nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, 1, 0))
+        self.projection = nn.Linear(conditions, channels[-1], bias=False) if conditions else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.02)
@@ -36,8 +41,13 @@ class DCDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
     def forward(self, pixels: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """`(N, 1, size, size)` in [-1, 1] -> `(N,)` logits, positive for "real". Takes conditions and ignores them."""
-        return self.layers(pixels).flatten()
+        """`(N, 1, size, size)` in [-1, 1], `(N, K)` -> `(N,)` logits, positive for "real"."""
+        features = self.layers[:-1](pixels)
+        logit = self.layers[-1](features).flatten()
+        if self.projection is not None and conditions is not None:
+            seen = features.mean(dim=(2, 3))
+            logit = logit + (seen * self.projection(conditions)).sum(dim=1) / math.sqrt(seen.shape[1])
+        return logit
 
 
 class ResBlock(nn.Module):

@@ -24,6 +24,8 @@ from train.config import Config
 from train.pictures import grid
 from train.run import Run, hardware
 
+FEW = 100
+"""People: of fewer, a card warns of copies."""
 LIMITS = (
     "Research and teaching only, not for clinical use. Learned from {sets}: a picture is no evidence of what a "
     "disease looks like, and what the model draws, it may have invented or memorised."
@@ -46,15 +48,16 @@ def export(
     behind = [*config.data, *warm.data_of(old), *([] if inner is None else inner.facts.get("data", ()))]
     heritage = [data.DATASETS[name] for name in dict.fromkeys(behind) if name in data.DATASETS]
     told = Conditions(net.get("conditions", ()))
+    asks = sources[0].quantity if "quantity known" in told.columns else {}
+    spacing = {source.spacing_mm for source in sources}
     channels, height, width = run.split.images.shape[1:]
     shape = (channels, height, width) if inner is None else (1, height * FACTOR, width * FACTOR)
     card = ModelCard(
         name=config.name, family=family, title=title, modality=sources[0].modality, unit="au", window=(0.0, 255.0),
-        shape=shape, net=net, controls=(*answers(told), *controls),
-        labels=told.labels, steps=steps,
-        guidance=guidance, data="+".join(config.data), paper=paper,
-        limits=LIMITS.format(sets="one data set" if len(sources) == 1 else f"{len(sources)} data sets"),
-        licence="MIT (weights); data " + "; ".join(dict.fromkeys(source.licence for source in heritage)),
+        shape=shape, net=net, quantity=dict(asks), spacing_mm=spacing.pop() if len(spacing) == 1 else None,
+        controls=(*answers(told), *controls), labels=told.labels, steps=steps, guidance=guidance, paper=paper,
+        data="+".join(config.data),
+        limits=_limits(sources), licence=licence_of(heritage),
         trained={
             **training_facts(run, module, chosen, old),
             "citation": " + ".join(dict.fromkeys(source.citation for source in heritage)),
@@ -64,6 +67,20 @@ def export(
     )  # fmt: skip
     public = config if inner is None else replace(config, autoencoder=inner.facts["name"])
     return publish(run, card, state, public, sample)
+
+
+def _limits(sources: list[data.Dataset]) -> str:
+    """What nobody may conclude; of few people also what the model may have learned by heart."""
+    said = LIMITS.format(sets="one data set" if len(sources) == 1 else f"{len(sources)} data sets")
+    few = sum(source.n_subjects for source in sources)
+    return said if few > FEW else f"{said} Learned from {few} people at most: nearly copying one of them is a risk."
+
+
+def licence_of(heritage: list[data.Dataset]) -> str:
+    """Of the weights: MIT, but where the data must be shared alike, theirs."""
+    if alike := [source for source in heritage if "-SA" in source.licence]:
+        return f"{alike[0].licence} (weights, as the data: {alike[0].citation})"
+    return "MIT (weights); data " + "; ".join(dict.fromkeys(source.licence for source in heritage))
 
 
 def best_state(run: Run, module: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -83,6 +100,8 @@ def training_facts(run: Run, module: str, chosen: dict[str, Any], old: ModelCard
         "epochs": round(run.seen / len(run.split.images), 1),
         "updates": run.step,
         "seconds": round(run.seconds) + warm.before(old, "seconds"),
+        # of this run, all threads of the main process; wall time says little on a shared machine
+        "cpu_seconds": round(run.cpu_seconds),
         "hardware": hardware(run.device),
         "precision": run.config.precision,
         **warm.facts(old),
@@ -108,7 +127,7 @@ def publish(
         card: all but `weights`.
         state: the weights.
         config: what to publish of it; the folders of the run are paths of this machine and are left out.
-        sample: pictures for samples.png and the film of the training; None where they would show real patients.
+        sample: pictures for samples.png; None where they would show real patients.
         parts: submodule -> the model of checkpoints/ whose weights it still has: they are not written a second time.
     """
     folder = run.folder / "export"
@@ -117,11 +136,11 @@ def publish(
     card = replace(card, weights=weights.save(state, folder, parts=parts), parts=names)
     card.save(folder)
     write_json(folder / "config.json", asdict(replace(config, out="", resume=False)))
-    _curves(run, folder / "log.jsonl")
+    curves(run, folder / "log.jsonl")
     if sample is not None:
-        write_bytes(folder / "samples.png", grid(sample(), columns=6))
-        if (run.folder / "training.gif").exists():
-            shutil.copyfile(run.folder / "training.gif", folder / "training.gif")
+        made = sample()
+        # large pictures fill a sheet, and checkpoints/, with fewer
+        write_bytes(folder / "samples.png", grid(made[: 18 if made.shape[-1] > 128 else 36], columns=6))
     take_place(folder, checkpoints_dir() / card.name)
     for other in registry.cards().values():
         if card.name in other.parts.values():
@@ -136,8 +155,8 @@ def answers(told: Conditions) -> tuple[str, ...]:
     """
     diseases, healthy = set(told.labels) - set(HEALTHY), set(told.labels) & set(HEALTHY)
     graded = any(cohorts_of(ill) & cohorts_of(well) for ill in diseases for well in healthy)
-    kinds = {column.partition("=")[0] for column in told.columns}
-    fields = [name for name in ("label", "age", "sex", "view", "cohort") if name in kinds]
+    kinds = {column.partition("=")[0].partition(" ")[0] for column in told.columns}
+    fields = [name for name in ("label", "age", "sex", "view", "cohort", "quantity") if name in kinds]
     return (*fields[:1], "severity", *fields[1:]) if graded else tuple(fields)
 
 
@@ -164,7 +183,7 @@ def take_place(new: Path, old: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _curves(run: Run, path: Path, lines: int = 500) -> None:
+def curves(run: Run, path: Path, lines: int = 150) -> None:
     """At most `lines` lines of the loss curve: what a reader plots, not every update."""
     rows = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     every = max(1, -(-len(rows) // lines))

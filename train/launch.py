@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
-import psutil
-
-from medgen.errors import MedgenError, exit_code
+from medgen import launch
 
 
 def start(module: str, main: Callable[[], int]) -> int:
-    """Runs the `main` of `module` and returns the exit status.
-
-    `accelerate launch --num_processes N --cpu` starts one process only, unless it is given an mpirun host file, and
-    says nothing. Here it starts the N it was asked for.
-    """
-
-    def work() -> int:
-        wanted = _processes_asked_for()
-        if wanted <= 1:
-            return main()
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted)]
-        environment = {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "MASTER_PORT")}
-        return subprocess.run([*launcher, "-m", module, *sys.argv[1:]], env=environment, check=False).returncode
-
-    return exit_code(work, "Interrupted; the same command with --resume goes on from the last saved state.")
-
-
-def _processes_asked_for() -> int:
-    """The N of an `accelerate launch --cpu` that started this process alone; 1 in every other case."""
-    alone = "MASTER_ADDR" in os.environ and "RANK" not in os.environ and "PMI_SIZE" not in os.environ
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    parent = psutil.Process().parent()
-    if not (alone and on_cpu and parent is not None):
-        return 1
-    words = " ".join(parent.cmdline()).replace("=", " ").replace("num-processes", "num_processes").split()
-    if "--num_processes" not in words:
-        raise MedgenError(
-            "accelerate started one process only: name --num_processes on its command line, or use torchrun."
-        )
-    return int(words[words.index("--num_processes") + 1])
+    """Runs the `main` of `module` in as many processes as asked for and returns the exit status."""
+    said = "Interrupted; the same command with --resume goes on from the last saved state."
+    return launch.start(module, main, said)

@@ -16,6 +16,7 @@ from medgen.atomic import write_bytes
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
+from medgen.solver import solve
 from medgen.translation_networks import ResidualDiffusion
 from medgen.translator import build
 from train import memory, translator_export
@@ -210,14 +211,13 @@ def samplers(run: Run, validation: Split, denoising_loss: Any) -> tuple[Any, Any
         index = torch.arange(0, len(validation.images), max(1, len(validation.images) // 12))[:12]
         pixels = validation.pixels(index).float()
         answer = mean.answer(pixels[:, :1])
-        solver = mean.scheduler()
-        solver.set_timesteps(config.sample_steps)
         random = torch.Generator("cpu").manual_seed(0)
-        state = torch.randn(len(index), 1, size, size, generator=random).to(where) * solver.init_noise_sigma
-        for level in solver.timesteps:
-            seen = solver.scale_model_input(state, level)
-            output = mean(seen, level.to(where).expand(len(state)), pixels[:, :1], answer)
-            state = solver.step(output, level, state).prev_sample
+        noise = torch.randn(len(index), 1, size, size, generator=random).to(where)
+
+        def predict(scaled: Tensor, level: float) -> Tensor:
+            return mean(scaled, torch.full((len(scaled),), level, device=where), pixels[:, :1], answer)
+
+        state = solve(mean.levels, noise, config.sample_steps, predict)
         made = answer + mean.unit(pixels[:, :1], answer) * mean.gain[1] * state
         return sheet(pixels[:, :1], made, pixels[:, 1:])
 

@@ -62,6 +62,7 @@ class Run:
         self.extra: dict[str, Tensor] = {}
         self.step = 0
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.best: list[tuple[float, str]] = []
         self.stale = 0
         self._lines: list[tuple[int, dict[str, Tensor]]] = []
@@ -154,12 +155,14 @@ class Run:
             return
         self._begin()
         started, before = time.monotonic(), self.seconds
+        cpu = time.process_time() - self.cpu_seconds
         bar = tqdm(initial=self.step, total=self.total, unit="update", disable=not self.main, smoothing=0.05)
         while self.step < self.total:
             yield self.step
             self.average()
             self.step += 1
             self.seconds = before + time.monotonic() - started
+            self.cpu_seconds = time.process_time() - cpu
             bar.update()
             if self._due(self.config.sample_every) and sample is not None and self.main:
                 self._draw(sample())

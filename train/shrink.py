@@ -18,12 +18,13 @@ import numpy as np
 
 import medgen
 from medgen import ImageSet, Request, weights
+from medgen.backend import measuring
 from medgen.card import ModelCard
 from medgen.errors import MedgenError, exit_code
 from medgen.registry import cards, checkpoints_dir
 from train.export import take_place
 
-KEPT = ("config.json", "log.jsonl", "samples.png", "training.gif")
+KEPT = ("config.json", "log.jsonl", "samples.png")
 """Files of a model that say how it was made, and stay true; reports do not."""
 
 
@@ -79,6 +80,7 @@ def psnr(one: ImageSet, other: ImageSet) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
+    measuring()
     parser = argparse.ArgumentParser(prog="python -m train.shrink", description="Store weights with 8 bits.")
     parser.add_argument("names", nargs="+", metavar="NAME", help="folder below checkpoints/")
     for name in parser.parse_args(argv).names:

@@ -35,6 +35,7 @@ def save(run: Run, path: Path) -> None:
             "seen": run.seen,
             "update": run.order.update,
             "seconds": run.seconds,
+            "cpu_seconds": run.cpu_seconds,
             "best": [list(one) for one in run.best],
             "stale": run.stale,
         },
@@ -79,6 +80,7 @@ def restore(run: Run, path: Path) -> None:
         run.extra[name].copy_(tensor)
     torch.set_rng_state(content["random"].cpu())
     run.step, run.seconds, run.stale = progress["step"], progress["seconds"], progress["stale"]
+    run.cpu_seconds = progress.get("cpu_seconds", 0.0)  # states of an earlier version do not know it
     run.best = [(metric, name) for metric, name in progress["best"]]
 
 

@@ -1,4 +1,4 @@
-"""The adversary of the volume GAN, and a distance between sets of volumes that needs no network."""
+"""The adversaries of volume GAN and autoencoder, and a distance between sets of volumes that needs no network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from medgen.volume_networks import FOLD, fold
@@ -78,6 +79,28 @@ class VolumeDiscriminator(nn.Module):
         spread = (spread.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3, 4))
         spread = spread.repeat_interleave(group)[:, None, None, None, None]
         return spread.expand(-1, 1, *x.shape[2:])
+
+
+class Judge(nn.Module):
+    """MONAI's patch discriminator on folded voxels.
+
+    In float32: in bfloat16, torch 2.13 on CPUs returns unset memory (1e16, inf) as the gradient of the weights of
+    convolutions with an output of less than 4 voxels a side, here of the last one for the volumes of hippo_48.
+    """
+
+    LEAST = 24
+    """Voxels a side of what it judges: of fewer, its convolutions leave nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.patches = PatchDiscriminator(
+            spatial_dims=3, in_channels=FOLD**3, channels=width, num_layers_d=2, norm="INSTANCE"
+        )
+
+    def forward(self, voxels: Tensor) -> Tensor:
+        """`(N, 1, X, Y, Z)` -> a score a patch, positive for "real"."""
+        with torch.autocast(voxels.device.type, enabled=False):
+            return self.patches(fold(voxels.float()))[-1]
 
 
 def sliced_wasserstein(*, real: Tensor, fake: Tensor, places: int = 24, directions: int = 256, seed: int = 0) -> float:

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from medgen.errors import MedgenError
 from medgen.volume_models import build
 from train import memory
+from train.checkpointing import recompute
 from train.config import option, parse
 from train.launch import start
 from train.run import Run
 from train.volume_discriminator import VolumeDiscriminator, sliced_wasserstein
 from train.volume_export import export
-from train.volumes import VolumeConfig, description, draws, load, planes, varied
+from train.volumes import VolumeConfig, description, draws, load, planes, refuse_unset_gradients, varied
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class GanConfig(VolumeConfig):
     def grown(self) -> tuple[int, ...]:
         """The channels chosen, or the default of this size.
 
-        It begins at 4 voxels a side or more: at 2, torch 2.13 on CPUs returns unset memory as the gradient of
-        the weights of a bfloat16 convolution.
+        It begins at 4 voxels a side or more, see `volumes.LEAST`.
         """
         fits = all(side % 16 == 0 and side >= 64 for side in self.known.shape[1:])
         return self.channels or ((128, 96, 64, 24) if fits else (128, 64, 24))
@@ -85,6 +85,7 @@ def train(config: GanConfig) -> Run:
         generator = build(net)
     except ValueError as error:
         raise MedgenError(f"--channels describe no network for {config.known.name}: {error}.") from error
+    refuse_unset_gradients(run, generator.constant.shape[1:], "--channels")
     voxels, known = split.pixels(torch.arange(len(split.images))).cpu(), split.conditions.cpu()
     if config.mirrored:
         voxels, known = torch.cat([voxels, voxels.flip(2)]), known.repeat(2, 1)
@@ -94,6 +95,8 @@ def train(config: GanConfig) -> Run:
     for name, network in (("generator", generator), ("discriminator", discriminator)):
         optimizer = torch.optim.Adam(network.parameters(), betas=(0.0, 0.99))
         run.track(name, network, optimizer, average=name == "generator")
+    if config.checkpointing:
+        recompute([generator.first, *generator.grow, *generator.refine, *discriminator.blocks])
 
     def judged(voxels: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         seen = varied(

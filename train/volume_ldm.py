@@ -16,16 +16,18 @@ from medgen.atomic import write_bytes
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.registry import checkpoints_dir
+from medgen.solver import solve
 from medgen.volume_models import build
 from train import memory
 from train.autoencoders import trainable
+from train.checkpointing import recompute
 from train.config import option, parse
 from train.data import Split
 from train.denoising import denoising_error
 from train.launch import start
 from train.run import Run
 from train.volume_export import export
-from train.volumes import VolumeConfig, description, draws, load, planes, varied
+from train.volumes import VolumeConfig, description, draws, load, planes, refuse_unset_gradients, varied
 from train.warm import COPY
 
 
@@ -61,8 +63,7 @@ class LdmConfig(VolumeConfig):
     def widths(self) -> tuple[int, ...]:
         """The channels chosen, or the default of this size.
 
-        The lowest level keeps 4 voxels a side or more: at 2, torch 2.13 on CPUs returns unset memory as the gradient of
-        the weights of a bfloat16 convolution.
+        The lowest level keeps 4 voxels a side or more, see `volumes.LEAST`.
         """
         fits = all(side % 4 == 0 and side >= 16 for side in self.latent)
         return self.channels or ((32, 64, 64) if fits else (48, 80))
@@ -131,6 +132,7 @@ def train(config: LdmConfig) -> Run:
     coder = whole.autoencoder.to("cpu" if config.cpu else runtime.device())
     run = Run(config, encoded(config, coder, load(config.known, "train"), config.copies))
     split, update, where = run.split, run.order.update, run.device
+    refuse_unset_gradients(run, [side // 2 ** (len(config.widths) - 1) for side in config.latent], "--channels")
     net = {
         **description(config, "ldm"), "latent": list(split.images.shape[1:]), "channels": list(config.widths),
         "blocks": config.blocks, "attention": [False] * (len(config.widths) - 1) + [True],
@@ -143,6 +145,8 @@ def train(config: LdmConfig) -> Run:
     network.learn_prior(split.images.cpu())
     optimizer = torch.optim.AdamW(trainable(network), weight_decay=0.01)
     run.track("network", network, optimizer, average=True)
+    if config.checkpointing:
+        recompute([*network.unet.down_blocks, network.unet.middle_block, *network.unet.up_blocks])
     scheduler = network.scheduler()
 
     def denoising_loss(net: Any, clean: Tensor, told: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -189,13 +193,13 @@ def samplers(run: Run, held: Split, denoising_loss: Any) -> tuple[Any, Any]:
     @torch.no_grad()
     def pictures(number: int = 12) -> Tensor:
         random = torch.Generator("cpu").manual_seed(0)
-        scheduler = mean.scheduler()
-        scheduler.set_timesteps(config.sample_steps)
-        state = torch.randn(number, *mean.latent, generator=random).to(run.device) * scheduler.init_noise_sigma
+        noise = torch.randn(number, *mean.latent, generator=random).to(run.device)
         told = torch.zeros(number, 2, device=run.device)
-        for level in scheduler.timesteps:
-            output = mean(scheduler.scale_model_input(state, level), level.to(run.device).expand(number), told)
-            state = scheduler.step(output, level, state).prev_sample
+
+        def predict(scaled: Tensor, level: float) -> Tensor:
+            return mean(scaled, torch.full((number,), level, device=run.device), told)
+
+        state = solve(mean.levels, noise, config.sample_steps, predict)
         return planes(torch.cat([mean.autoencoder.decode(part).float().cpu() for part in state.split(2)]))
 
     @torch.no_grad()

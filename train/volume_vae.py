@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from medgen.errors import MedgenError
 from medgen.volume_models import build
-from medgen.volume_networks import FOLD, fold
+from medgen.volume_networks import FACTOR
 from train import memory
+from train.checkpointing import recompute
 from train.config import option, parse
 from train.latent import adversarial
 from train.launch import start
 from train.run import Run
+from train.volume_discriminator import Judge
 from train.volume_export import export
-from train.volumes import VolumeConfig, description, draws, load, planes, varied
+from train.volumes import VolumeConfig, cut_out, description, draws, load, planes, refuse_unset_gradients, varied
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class VaeConfig(VolumeConfig):
     adversarial_from: int = option(1_000, "volumes after which the discriminator starts to learn")
     adversarial_alone: int = option(150, "volumes it learns before the autoencoder hears it")
     width: int = option(24, "channels of the patch discriminator, a multiple of 8")
+    patch: int = option(0, "side in voxels of cubes, cut out of the volumes to learn from; 0 = whole volumes")
 
     def validated(self) -> None:
         """As every run of volumes, and widths that the normalisation divides."""
@@ -46,6 +48,14 @@ class VaeConfig(VolumeConfig):
         self.at_least_one("latent_channels", "blocks", "directions", "width")
         if len(self.channels) != 2 or any(width % 8 for width in self.channels):
             raise MedgenError("--channels must be two multiples of 8.")
+        least = Judge.LEAST if self.adversarial > 0 else 2 * FACTOR
+        if self.patch and (self.patch < least or self.patch % FACTOR):
+            raise MedgenError(f"--patch must be 0 or a multiple of {FACTOR} of at least {least} voxels.")
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """Sides of the latent of what it learns from."""
+        return tuple(min(side, self.patch // FACTOR) if self.patch else side for side in self.latent)
 
 
 # constant rate and long averaging: a run may stop at any --minutes and be as good as its time allows
@@ -75,29 +85,11 @@ def reconstruction(config: VaeConfig, voxels: Tensor, decoded: Tensor) -> dict[s
     return terms
 
 
-class Judge(nn.Module):
-    """MONAI's patch discriminator on folded voxels.
-
-    In float32: in bfloat16, torch 2.13 on CPUs returns unset memory (1e16, inf) as the gradient of the weights of
-    convolutions with an output of less than 4 voxels a side, here of the last one for the volumes of hippo_48.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.patches = PatchDiscriminator(
-            spatial_dims=3, in_channels=FOLD**3, channels=width, num_layers_d=2, norm="INSTANCE"
-        )
-
-    def forward(self, voxels: Tensor) -> Tensor:
-        """`(N, 1, X, Y, Z)` -> a score a patch, positive for "real"."""
-        with torch.autocast(voxels.device.type, enabled=False):
-            return self.patches(fold(voxels.float()))[-1]
-
-
 def train(config: VaeConfig) -> Run:
     """One whole run."""
     run = Run(config, load(config.known, "train"))
     update, where = run.order.update, run.device
+    refuse_unset_gradients(run, config.seen, "--patch and --data")
     latent = (config.latent_channels, *config.latent)
     net = {
         **description(config, "vae"), "latent": list(latent), "channels": list(config.channels),
@@ -118,18 +110,22 @@ def train(config: VaeConfig) -> Run:
     judge = Judge(config.width) if config.adversarial > 0 else None
     if judge is not None:
         run.track("discriminator", judge, torch.optim.Adam(judge.parameters(), betas=(0.5, 0.99)))
+    if config.checkpointing:
+        recompute([*coder.coder.encoder.blocks, *coder.coder.decoder.blocks])
 
     sample, validate = samplers(run)
     for step in run.steps(sample, validate):
         judged = judge is not None and run.seen >= config.adversarial_from
         heard = judged and run.seen >= config.adversarial_from + config.adversarial_alone
         u = draws(update, run.random(step, "variation"), where)
-        z = torch.randn(update, *latent, generator=run.random(step, "latent"), device=where)
+        z = torch.randn(update, latent[0], *config.seen, generator=run.random(step, "latent"), device=where)
         logs: dict[str, Tensor] = {}
         for batch in run.batches(step):
             seen = varied(
                 batch.pixels, u[batch.part], shift=config.shift, contrast=config.contrast, mirror=config.mirrored
             )
+            if config.patch:
+                seen = cut_out(seen, u[batch.part, 5:8], config.patch)
             with run.accelerator.autocast():
                 mean, logvar = coder.gaussian(seen)
                 decoded = coder.decoded(mean + (0.5 * logvar).exp() * z[batch.part])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from medgen.volume_networks import FACTOR, TOLD
 from medgen.volume_sets import VOLUMES, VolumeData, entry, quantities, volumes
 from train.config import Config, option
 from train.data import Split
+from train.run import Run
 
 MIRRORED = ("ixi_brain_64",)
 """Sets whose volumes may be mirrored left to right: whole brains. A hippocampus has a side."""
@@ -22,6 +24,12 @@ BLACK = ("ixi_brain_64",)
 """Sets with a background of exactly 0."""
 DRAWS = 8
 """Random numbers a volume and pass."""
+LEAST = 4
+"""Voxels a side at which bfloat16 convolutions of torch 2.13 on CPUs can still be trained.
+
+Where an axis has two, the gradient of the weights is unset memory (1e16, inf) for some numbers of channels; with three,
+all that were tried were right.
+"""
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,41 @@ def varied(voxels: Tensor, u: Tensor, *, shift: int, contrast: float, mirror: bo
     if cut:
         moved = moved * _kept(sides, u[:, 5:8], cut)
     return moved
+
+
+def cut_out(voxels: Tensor, u: Tensor, side: int) -> Tensor:
+    """A cube out of each volume, at a random place; the whole of an axis that is no longer.
+
+    Args:
+        voxels: `(N, 1, X, Y, Z)`.
+        u: `(N, 3)` uniform numbers in [0, 1): the place.
+        side: of the cube, in voxels.
+    """
+    sides = [min(side, whole) for whole in voxels.shape[2:]]
+    free = torch.tensor([whole - kept + 1 for whole, kept in zip(voxels.shape[2:], sides, strict=True)])
+    cubes = []
+    for one, starts in zip(voxels, (u.cpu() * free).long().tolist(), strict=True):
+        x, y, z = (slice(start, start + kept) for start, kept in zip(starts, sides, strict=True))
+        cubes.append(one[:, x, y, z])
+    return torch.stack(cubes)
+
+
+def refuse_unset_gradients(run: Run, sides: Sequence[int], flag: str) -> None:
+    """Refuses a network of which torch 2.13 would train some weights with unset memory.
+
+    Args:
+        run: for its precision and device.
+        sides: voxels along each axis at the lowest level.
+        flag: what leads there.
+
+    Raises:
+        MedgenError: bfloat16 on a CPU, and an axis is too short.
+    """
+    if run.config.precision == "bf16" and run.device.type == "cpu" and min(sides) < LEAST:
+        raise MedgenError(
+            f"{flag} lead down to {'x'.join(map(str, sides))} voxels, where bfloat16 gradients are wrong on CPUs: keep "
+            f"{LEAST} a side or more, or use --precision no."
+        )
 
 
 def _kept(sides: tuple[int, ...], u: Tensor, cut: float) -> Tensor:
