@@ -9,26 +9,33 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from eval import groups as shared
 from eval import report, translation_board, volumes
 from eval.control import Control, control
 from eval.control_tables import tables
 from eval.export import KINDS, display, export
+from eval.groups import SECONDS
 from eval.protocols import VOLUME_FAMILY
+from eval.reference_rows import REFERENCE, reference_rows
 from eval.report import METRICS
 from eval.rows import report_rows
 from medgen import registry
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, exit_code
 
 __all__ = [
     "FLOOR",
     "METRICS",
     "NOT_MEASURED",
+    "NO_MODEL",
+    "REFERENCE",
+    "SECONDS",
     "Control",
     "Group",
     "classes",
     "control",
     "display",
     "export",
+    "families",
     "groups",
     "rows",
     "sort_choices",
@@ -38,11 +45,26 @@ __all__ = [
 
 FLOOR = "real"
 """The family of the floor row: real train images measured in place of generated ones."""
+NO_MODEL = (FLOOR, REFERENCE)
+"""The families of rows that are no model, which stand on top."""
 
-_TEXT = ("model", "title", "family", "protocol", "data", "split", "extractor", "real_images", "created", "commit")
-_PROVENANCE = ("weights", "versions", "hardware", "licence", "problem", "report")
-_NUMBERS = ("n_real", "n_fake", "n_subjects", "k", "seconds", "seconds_per_image", "params", "images_seen")
-_LOWER_IS_BETTER = {"seconds", "seconds_per_image", "params"}
+_TEXT = (
+    "model",
+    "variant",
+    "title",
+    "family",
+    "protocol",
+    "data",
+    "split",
+    "extractor",
+    "real_images",
+    "created",
+    "commit",
+)
+_PROVENANCE = ("weights", "versions", "hardware", "licence", "warnings", "problem", "report")
+_COSTS = (*SECONDS, "params")
+_NUMBERS = ("n_real", "n_fake", "n_subjects", "k", "seconds", *_COSTS, "images_seen")
+_LOW_IS_BEST = ("seconds", *_COSTS, "model", "family")
 
 
 class Group(NamedTuple):
@@ -71,7 +93,7 @@ NOT_MEASURED = Group("", "", "", "", "", 0, 0, 0)
 
 
 def rows() -> pd.DataFrame:
-    """One row a model and report, one floor row a comparable group. Nothing on disk is ever left out.
+    """One row a model and report; one floor row a comparable group, and its references. No model is ever left out.
 
     A card without a report is a row of missing numbers; a card or report that cannot be read is a row whose
     `problem` says why, and so is a report made with other weights than the card's. Missing numbers are NaN.
@@ -80,16 +102,19 @@ def rows() -> pd.DataFrame:
         Columns: text (`model`, `title`, `family`, `protocol`, ..., `problem`; "" = missing) and float64
         (`fid`, `fid_low`, `fid_high`, `fid_floor`, `kid`, ..., `n_real`, `seconds`, ...; NaN = missing).
     """
-    columns = [*_TEXT, *_metric_columns(), *_NUMBERS, *_PROVENANCE]
+    numeric = [*_metric_columns(), *_NUMBERS]
+    columns = [*_TEXT, *numeric, *_PROVENANCE]
     # models of volumes wait for no report of these: `eval.volumes` measures them
     own = [row for row in report_rows() if row.get("family") != VOLUME_FAMILY or row.get("report")]
-    frame = pd.DataFrame(own, columns=columns)
-    frame = pd.concat([frame, pd.DataFrame(_floors(frame), columns=columns)]) if len(frame) else frame
-    numeric = [*_metric_columns(), *_NUMBERS]
-    text = [name for name in columns if name not in numeric]
-    frame[numeric] = frame[numeric].astype("float64")
-    frame[text] = frame[text].astype(object).where(frame[text].notna(), "").astype(str)
-    return frame.reset_index(drop=True)
+    frame = shared.frame_of(own, columns, numeric)
+    found = {tuple(group) for group in groups(frame)}
+    beside = shared.frame_of(reference_rows(), columns, numeric)
+    scale = [row for row in beside.to_dict("records") if row["problem"] or _key(row) in found]
+    return shared.frame_of([*frame.to_dict("records"), *_floors(frame), *(scale if own else [])], columns, numeric)
+
+
+def _key(row: dict[Any, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in Group._fields)
 
 
 def _metric_columns() -> list[str]:
@@ -99,11 +124,11 @@ def _metric_columns() -> list[str]:
 def _floors(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A row a group: the floor of its newest report, shown as if the real train images were a model."""
     found = []
+    frame = frame[frame["variant"] == ""]
     for group in groups(frame):
-        own = frame[_in_group(frame, group)]
-        if group == NOT_MEASURED or own.empty:
+        if group == NOT_MEASURED:
             continue
-        newest = own.loc[own["created"].astype(str).idxmax()]
+        newest = shared.newest(frame, group)
         if all(math.isnan(newest[f"{name}_floor"]) for name in METRICS):
             continue
         numbers = {name: newest[f"{name}_floor"] for name in METRICS}
@@ -114,32 +139,27 @@ def _floors(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series:
-    keep = pd.Series(True, index=frame.index)
-    for name, value in group._asdict().items():
-        keep &= frame[name] == value
-    return keep
-
-
 def groups(frame: pd.DataFrame) -> list[Group]:
     """The comparable groups: full test protocols first, most images first; `NOT_MEASURED` where nothing else is."""
-    measured = frame[frame["n_real"].notna()]
-    found = set()
-    for values in measured[list(Group._fields)].itertuples(index=False):
-        found.add(Group(*values[:5], int(values.n_real), int(values.n_fake), int(values.k)))
-    ordered = sorted(
-        found, key=lambda g: (g.protocol, g.split != "test", "inception" not in g.extractor, -g.n_fake, -g.n_real, g)
-    )
+    found = shared.comparable(frame, Group, Group._fields, "n_real")
+    ordered = shared.ranked(found, sorted({group.protocol for group in found}), lambda g: (g.n_fake, g.n_real))
     return ordered or ([NOT_MEASURED] if len(frame) else [])
+
+
+def families(frame: pd.DataFrame) -> list[str]:
+    """The families of models and references that `table` can be limited to."""
+    return sorted(set(frame["family"]) - {FLOOR, ""})
 
 
 def sort_choices() -> list[str]:
     """The columns `table` sorts by, for a drop-down."""
-    return [*METRICS, "seconds_per_image", "params", "images_seen", "model", "family"]
+    return [*METRICS, *_COSTS, "images_seen", "model", "family"]
 
 
-def table(frame: pd.DataFrame, group: Group | None = None, sort_by: str = "fid", search: str = "") -> pd.DataFrame:
-    """One comparable group, best first, floor on top, ready to show; numbers stay numbers, missing ones NaN.
+def table(
+    frame: pd.DataFrame, group: Group | None = None, sort_by: str = "fid", search: str = "", family: str = ""
+) -> pd.DataFrame:
+    """One comparable group, best first, floor and references on top; numbers stay numbers, missing ones NaN.
 
     Models without any usable report stand at the end of every table of their data set: they are part of the answer.
 
@@ -147,29 +167,26 @@ def table(frame: pd.DataFrame, group: Group | None = None, sort_by: str = "fid",
         frame: from `rows()`.
         group: from `groups(frame)`; None = the first.
         sort_by: one of `sort_choices()`.
-        search: keeps the models whose name, title or family contains this; the floor stays.
+        search: keeps the models whose name, title or family contains this; the floor and the references stay.
+        family: keeps only this one of `families(frame)`, and the floor; "" = all.
 
     Raises:
         MedgenError: no such column to sort by.
     """
-    if sort_by not in sort_choices():
-        raise MedgenError(f"There is no column {sort_by!r} to sort by; choose from {', '.join(sort_choices())}.")
+    shared.must_sort_by(sort_by, sort_choices())
     group = group or next(iter(groups(frame)), NOT_MEASURED)
-    measured = set(frame.loc[frame["n_real"].notna(), "model"])
-    waiting = frame["n_real"].isna() & ((frame["problem"] != "") | ~frame["model"].isin(measured))
-    # a model of several data sets, "a+b", has a place in the tables of each
-    own = frame["data"].map(lambda names: names == "" or group.data in names.split("+")).astype(bool)
-    here = own | (group == NOT_MEASURED) | (frame["problem"] != "")
-    shown = frame[_in_group(frame, group) | (waiting & here)]
-    words = shown["model"] + " " + shown["title"] + " " + shown["family"]
-    is_floor = shown["family"] == FLOOR
-    shown = shown[words.str.contains(search.strip(), case=False, regex=False) | is_floor]
-    worse_up = sort_by in ("model", "family") or sort_by in _LOWER_IS_BETTER or _lower_is_better(sort_by)
-    shown = shown.sort_values(["model"]).sort_values(sort_by, ascending=worse_up, kind="stable", na_position="last")
-    shown = shown.sort_values("family", key=lambda family: family != FLOOR, kind="stable")
-    shown = shown[[name for name in shown.columns if not name.endswith("_floor")]].reset_index(drop=True)
+    here = shared.of_data(frame, group.data) | (group == NOT_MEASURED) | (frame["problem"] != "")
+    shown = frame[shared.in_group(frame, group) | (shared.waiting(frame, "n_real") & here)]
+    shown = shown[(family == "") | shown["family"].isin([family, FLOOR])]
+    by = shown[sort_by]
+    if sort_by in METRICS and METRICS[sort_by].like_real:
+        by = shared.badness(by, shown[f"{sort_by}_floor"], METRICS[sort_by])
+    shown = shown[[name for name in shown.columns if not name.endswith("_floor")]]
     digits = {name + end: shown_as.digits for name, shown_as in METRICS.items() for end in ("", "_low", "_high")}
-    return shown.round({**digits, "seconds": 1, "seconds_per_image": 4})
+    return shared.best_first(
+        shown, by, up=shared.low_is_best(sort_by, METRICS, _LOW_IS_BEST), search=search, top=NO_MODEL,
+        digits={**digits, "seconds": 1, **SECONDS},
+    )  # fmt: skip
 
 
 def classes(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
@@ -183,7 +200,8 @@ def classes(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
         Columns `label`, `model`, `title`, `family`, and float64 `n_real`, `n_fake` and the metrics; NaN = missing.
     """
     found = []
-    for row in frame[_in_group(frame, group) & (frame["report"] != "")].to_dict("records"):
+    own = shared.in_group(frame, group) & ~frame["family"].isin(NO_MODEL) & (frame["variant"] == "")
+    for row in frame[own & (frame["report"] != "")].to_dict("records"):
         try:
             values = report.read(registry.checkpoints_dir() / row["model"] / row["report"])
         except MedgenError:  # replaced since `frame` was made; the next `rows()` says what is wrong with it
@@ -196,8 +214,14 @@ def classes(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns).sort_values(["label", "model"]).reset_index(drop=True)
 
 
-def _lower_is_better(name: str) -> bool:
-    return name in METRICS and METRICS[name].lower_is_better
+def _check(exported: list[str]) -> int:
+    from eval.check import check  # which reads this module's tables
+
+    found = check(exported)
+    for fault in found.faults:
+        print(fault, file=sys.stderr)
+    print(f"{found.numbers:,} numbers in {found.tables} tables looked up; {len(found.faults) or 'no'} faults.")
+    return 1 if found.faults else 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -206,7 +230,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sort", default="fid", choices=sort_choices())
     parser.add_argument("--search", default="", help="only models whose name, title or family contains this")
     parser.add_argument("--format", default="markdown", choices=KINDS, help="default: markdown")
+    said = (
+        "look every displayed number up in the report files, and every number of these CSV or JSON exports; 1 = faults"
+    )
+    parser.add_argument("--check", nargs="*", metavar="FILE", help=said)
     options = parser.parse_args(argv)
+    if options.check is not None:
+        return exit_code(lambda: _check(options.check))
     frame = rows()
     found, solid = translation_board.translations(), volumes.volumes()
     if frame.empty and found.frame.empty and solid.frame.empty:

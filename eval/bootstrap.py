@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -38,18 +38,32 @@ def half_sample_interval(
     Returns:
         `(low, high)`, or None where there are fewer than 4 patients or generated images to halve.
     """
-    patients = _members(subjects, len(real))
-    if len(patients) < 4 or len(fake) < 4:
-        return None
+    values = [
+        statistic(real=real[rows], fake=fake[others])
+        for rows, others in halves(len(real), len(fake), subjects, repeats, seed)
+    ]
+    return about(statistic(real=real, fake=fake), np.array(values)) if values else None
+
+
+def halves(
+    n_real: int, n_fake: int, subjects: Sequence[str] | None, repeats: int, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers of `repeats` random halves of both sides, without replacement, the real side by patient.
+
+    None at all where there are fewer than 4 patients or generated images to halve.
+    """
+    patients = members(subjects, n_real)
+    if len(patients) < 4 or n_fake < 4:
+        return
     rng = np.random.default_rng(seed)
-    values = np.empty(repeats)
-    for i in range(repeats):
+    for _ in range(repeats):
         chosen = rng.permutation(len(patients))[: len(patients) // 2]
         rows = np.concatenate([patients[j] for j in chosen])
-        if len(rows) < 2:
-            return None
-        values[i] = statistic(real=real[rows], fake=fake[rng.permutation(len(fake))[: len(fake) // 2]])
-    value = statistic(real=real, fake=fake)
+        yield rows, rng.permutation(n_fake)[: n_fake // 2]
+
+
+def about(value: float, values: np.ndarray) -> tuple[float, float]:
+    """The spread of `values`, of halves, moved to `value`, of the whole: see `half_sample_interval`."""
     low, high = np.quantile(values - values.mean(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(value + low), float(value + high)
 
@@ -78,7 +92,7 @@ def mean_interval(
     Returns:
         `(low, high)`, or None where there are fewer than 2 patients, or equal values that are no proportion.
     """
-    patients = _members(subjects, len(values))
+    patients = members(subjects, len(values))
     if len(patients) < 2:
         return None
     if values.min() == values.max():
@@ -104,8 +118,8 @@ def mean_entry(values: np.ndarray, subjects: Sequence[str] | None = None) -> dic
     return {"value": float(np.mean(values)), "low": low, "high": high}
 
 
-def _members(subjects: Sequence[str] | None, n: int) -> list[np.ndarray]:
-    """Row numbers of each patient's images, patients in sorted order."""
+def members(subjects: Sequence[str] | None, n: int) -> list[np.ndarray]:
+    """Row numbers of each patient's images, patients in sorted order; None = every image is its own patient."""
     if subjects is None:
         return list(np.arange(n)[:, None])
     _, patient = np.unique(np.asarray(subjects), return_inverse=True)

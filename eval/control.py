@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from eval.pathology_file import NAME, PARTS, read
-from eval.report import METRICS, number
+from eval.report import SWEPT, number
 from eval.rows import card_of
 from medgen import registry
 from medgen.card import ModelCard
@@ -31,7 +31,7 @@ _COLUMNS = {
         "rising_seeds", "monotone",
     ],
     "guidance": [
-        *_NAMED, "group", "protocol", "n", "guidance", *(name + end for name in METRICS for end in _ENDS),
+        *_NAMED, "group", "protocol", "n", "guidance", *(name + end for name in SWEPT for end in _ENDS),
     ],
     "region": [
         *_NAMED, "cohort", "shown", "asked", "place", "guidance", "n", "n_subjects", "outside_largest", "judged",
@@ -157,7 +157,7 @@ def _guidance(settings: Mapping[str, Any], items: Mapping[str, Any]) -> list[dic
     )
     rows = []
     for item in sorted(items.values(), key=lambda item: item["guidance"]):
-        numbers = {key: value for name in METRICS for key, value in _numbers(name, item["metrics"][name]).items()}
+        numbers = {key: value for name in SWEPT for key, value in _numbers(name, item["metrics"][name]).items()}
         named = {"group": group, "protocol": settings["protocol"], "n": settings["n_fake"]}
         rows.append({**named, "guidance": item["guidance"], **numbers})
     return rows

@@ -10,7 +10,7 @@ import pandas as pd
 
 from eval.export import MISSING
 from eval.pathology_file import PARTS
-from eval.report import METRICS
+from eval.report import METRICS, SWEPT
 
 NOT_MEASURED = "not measured"
 
@@ -88,7 +88,7 @@ def _severity(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _guidance(frame: pd.DataFrame) -> pd.DataFrame:
-    shown = [name for name in METRICS if name != "histogram_distance"]
+    shown = [name for name in SWEPT if name != "histogram_distance"]
     return _table(
         frame,
         {

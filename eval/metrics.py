@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from eval.nearest import ELEMENTS, Rows, blocks, radii
 from medgen.errors import MedgenError
 
+# the last digits of matrix products change with the number of threads, and reports are made by one process or several;
+# for the singular values of a thousand images OpenBLAS with two threads took 25 times as long
+steady = threadpool_limits.wrap(limits=1, user_api="blas")
 NEAREST = 5
 """The k of precision, recall, density and coverage unless a report says otherwise (arXiv:2002.09797, section 5)."""
 
-_BLOCK = 512  # rows of a distance matrix held at once: memory grows with N, not with N * N
 
-
+@steady
 def fid(*, real: np.ndarray, fake: np.ndarray) -> float:
     """Frechet distance between Gaussians fitted to two feature sets; 0 = same mean and covariance.
 
@@ -30,19 +33,29 @@ def fid(*, real: np.ndarray, fake: np.ndarray) -> float:
     Raises:
         MedgenError: too few images, different D, or features that are not finite.
     """
-    real, fake = _checked(real, fake, least=2, why="a covariance")
-    shift = real.mean(axis=0) - fake.mean(axis=0)
-    left, right = _centred(real), _centred(fake)
+    checked(real, fake, least=2, why="a covariance")
+    middles = [one.mean(axis=0, dtype=np.float64) for one in (real, fake)]
+    left, right = (spread(one, middle) for one, middle in zip((real, fake), middles, strict=True))
     trace = np.linalg.svd(left @ right.T, compute_uv=False).sum()
-    distance = shift @ shift + np.square(left).sum() + np.square(right).sum() - 2.0 * trace
+    distance = np.square(middles[0] - middles[1]).sum() + np.square(left).sum() + np.square(right).sum() - 2.0 * trace
     # a distance: below zero is rounding
     return max(0.0, float(distance))
 
 
-def _centred(features: np.ndarray) -> np.ndarray:
-    """`X` with X'X = covariance; at most D rows, because the R of X = QR has the same X'X."""
-    scaled = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(scaled, mode="r") if len(scaled) > scaled.shape[1] else scaled
+def spread(features: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """`X` with X'X = covariance about `middle`; at most D rows, because the R of X = QR has the same X'X.
+
+    Of many images R is made of a block of them at a time: the R of [R; more rows] is that of all rows so far.
+    """
+    dim, scale = features.shape[1], np.sqrt(len(features) - 1)
+    if len(features) <= dim:
+        return (features.astype(np.float64) - middle) / scale
+    found: np.ndarray = np.empty((0, dim))
+    step = max(2 * dim, ELEMENTS // dim)
+    for start in range(0, len(features), step):
+        part = (features[start : start + step].astype(np.float64) - middle) / scale
+        found = np.asarray(np.linalg.qr(np.concatenate([found, part]), mode="r"))
+    return found
 
 
 def kid(*, real: np.ndarray, fake: np.ndarray) -> float:
@@ -58,16 +71,23 @@ def kid(*, real: np.ndarray, fake: np.ndarray) -> float:
     Raises:
         MedgenError: too few images, different D, or features that are not finite.
     """
-    real, fake = _checked(real, fake, least=2, why="pairs")
+    checked(real, fake, least=2, why="pairs")
+    left, right = Rows(real), Rows(fake)
 
-    def total(x: np.ndarray, y: np.ndarray) -> float:
-        return float(sum(np.sum((x[rows] @ y.T / x.shape[1] + 1.0) ** 3) for rows in _blocks(len(x))))
+    def total(x: Rows, y: Rows) -> float:
+        return float(sum(kernel(y.products(x.take(rows)), dim).sum() for rows in blocks(len(x), max(len(y), dim))))
 
-    def within(x: np.ndarray) -> float:
-        own = np.sum((np.einsum("nd,nd->n", x, x) / x.shape[1] + 1.0) ** 3)
-        return float((total(x, x) - own) / (len(x) * (len(x) - 1)))
+    def within(x: Rows) -> float:
+        return (total(x, x) - float(kernel(x.squares, dim).sum())) / (len(x) * (len(x) - 1))
 
-    return within(real) + within(fake) - 2.0 * total(real, fake) / (len(real) * len(fake))
+    dim = real.shape[1]
+    return within(left) + within(right) - 2.0 * total(left, right) / (len(left) * len(right))
+
+
+def kernel(products: np.ndarray, dim: int) -> np.ndarray:
+    """KID's kernel (x.y / D + 1)^3 of inner products x.y."""
+    scaled = products / dim + 1.0
+    return scaled * scaled * scaled
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,13 @@ class Neighbours:
     fake_density: np.ndarray
     real_covered: np.ndarray
 
+    def of(self) -> dict[str, np.ndarray]:
+        """Name of a metric -> what it is the mean of."""
+        return {
+            "precision": self.fake_inside, "recall": self.real_inside, "density": self.fake_density,
+            "coverage": self.real_covered,
+        }  # fmt: skip
+
 
 def neighbours(*, real: np.ndarray, fake: np.ndarray, k: int = NEAREST) -> Neighbours:
     """The four k-NN indicators in one pass.
@@ -103,18 +130,23 @@ def neighbours(*, real: np.ndarray, fake: np.ndarray, k: int = NEAREST) -> Neigh
     """
     if k < 1:
         raise MedgenError(f"k must be at least 1, not {k}.")
-    real, fake = _checked(real, fake, least=k + 1, why=f"{k} nearest neighbours")
-    middle = real.mean(axis=0)  # smaller numbers, fewer lost digits; distances stay the same
-    real, fake = real - middle, fake - middle
-    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
-    balls = np.zeros(len(fake))
-    inside, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows in _blocks(len(real)):
-        distance = _squared_distances(real[rows], fake)  # (block, M)
-        in_real_ball = distance < real_radius[rows, None]
-        balls += in_real_ball.sum(axis=0)
-        covered[rows] = in_real_ball.any(axis=1)
-        inside[rows] = (distance < fake_radius).any(axis=1)
+    checked(real, fake, least=k + 1, why=f"{k} nearest neighbours")
+    middle = real.mean(axis=0, dtype=np.float64)
+    left, right = Rows(real, middle), Rows(fake, middle)
+    real_radius, fake_radius = radii(left, k), radii(right, k)
+    balls, inside, covered = np.zeros(len(fake)), np.empty(len(real)), np.empty(len(real))
+    for rows, distance in left.squared_distances(right):
+        part = in_balls(distance, real_radius[rows], fake_radius, k)
+        balls += part.fake_density
+        inside[rows], covered[rows] = part.real_inside, part.real_covered
+    return Neighbours((balls > 0).astype(float), inside, balls, covered)
+
+
+def in_balls(distance: np.ndarray, real_radius: np.ndarray, fake_radius: np.ndarray, k: int) -> Neighbours:
+    """The indicators from squared distances of `(N, M)` real to generated images and the balls' squared radii."""
+    in_real_ball = distance < real_radius[:, None]
+    balls = in_real_ball.sum(axis=0)
+    inside, covered = (distance < fake_radius).any(axis=1), in_real_ball.any(axis=1)
     return Neighbours((balls > 0).astype(float), inside.astype(float), balls / k, covered.astype(float))
 
 
@@ -150,13 +182,20 @@ def histogram_distance(*, real: np.ndarray, fake: np.ndarray) -> float:
     Raises:
         MedgenError: no images, different B, or values that are not finite.
     """
-    real, fake = _checked(real, fake, least=1, why="a histogram")
+    checked(real, fake, least=1, why="a histogram")
     gap = np.cumsum(real.mean(axis=0) - fake.mean(axis=0))
     return float(np.abs(gap[:-1]).sum() / (real.shape[1] - 1))
 
 
-def _checked(real: np.ndarray, fake: np.ndarray, *, least: int, why: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets as float64, or one sentence on what is wrong with them."""
+def checked(real: np.ndarray, fake: np.ndarray, *, least: int, why: str) -> None:
+    """Raises one sentence on what is wrong with two sets of features, if anything is.
+
+    Args:
+        real: `(N, D)`.
+        fake: `(M, D)`.
+        least: images a set has to have.
+        why: what needs them.
+    """
     for name, one in (("real", real), ("fake", fake)):
         if one.ndim != 2:
             raise MedgenError(f"The {name} features must be (images, features), not {one.shape}.")
@@ -165,33 +204,9 @@ def _checked(real: np.ndarray, fake: np.ndarray, *, least: int, why: str) -> tup
                 f"{why[0].upper()}{why[1:]} needs at least {least} images a set; the {name} set has {len(one)}: "
                 "use more images."
             )
-        if not np.isfinite(one).all():
+        if not all(np.isfinite(one[rows]).all() for rows in blocks(len(one), one.shape[1])):
             raise MedgenError(f"The {name} features hold NaN or infinity: look at the images they come from.")
     if real.shape[1] != fake.shape[1]:
         raise MedgenError(
             f"Real features have {real.shape[1]} dimensions and fake ones {fake.shape[1]}: use one extractor for both."
         )
-    return real.astype(np.float64), fake.astype(np.float64)
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
-
-
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`(A, D)`, `(B, D)` -> `(A, B)` squared Euclidean distances."""
-    size = np.einsum("ad,ad->a", x, x)[:, None] + np.einsum("bd,bd->b", y, y)
-    distance = size - 2.0 * (x @ y.T)
-    # equal images must be at distance 0, not at rounding noise: a collapsed set has balls of radius 0
-    distance[distance < 1e-12 * size] = 0.0
-    return distance
-
-
-def _radii(features: np.ndarray, k: int) -> np.ndarray:
-    """`(N, D)` -> `(N,)` squared distance of each image to its k-th nearest other image."""
-    radii = np.empty(len(features))
-    for rows in _blocks(len(features)):
-        distance = _squared_distances(features[rows], features)
-        distance[np.arange(len(distance)), np.arange(rows.start, rows.stop)] = np.inf  # an image is not its neighbour
-        radii[rows] = np.partition(distance, k - 1, axis=1)[:, k - 1]
-    return radii

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ from eval.run_options import positive
 from eval.task import FULL, INCEPTION, Task
 from medgen import provenance, registry
 from medgen.atomic import write_json
+from medgen.backend import measuring
 from medgen.errors import MedgenError, exit_code
 
 MODULES: dict[str, ModuleType] = dict(zip(pathology_file.PARTS, (adherence, severity, sweep, regional), strict=True))
@@ -54,10 +54,8 @@ def measure(task: Task, part: str, path: Path) -> None:
             "weights": card.weights,
             "settings": found,
             "items": items,
-            "versions": provenance.versions(),
-            "commit": provenance.commit(),
+            **provenance.stamp(),
             "seconds": seconds + time.perf_counter() - start,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(path, values)
 
@@ -103,6 +101,7 @@ def _measure_all(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 = done, 2 = the user has to do something first, 130 = interrupted."""
+    measuring()
     options = _options(argv)
 
     def work() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eval.report import METRICS, read_object
+from eval.report import SWEPT, read_object
 from eval.shapes import NUMBER, misfit
 from medgen.errors import MedgenError
 
@@ -37,7 +37,7 @@ _ITEMS: dict[str, Any] = {
         "border": [_MEAN], "healthy_word": [_MEAN], "rise": _MEAN, "steps": [_MEAN], "rising_seeds": float,
         "monotone": bool,
     },
-    "guidance": {"guidance": float, "metrics": dict.fromkeys(METRICS, _MEAN)},
+    "guidance": {"guidance": float, "metrics": dict.fromkeys(SWEPT, _MEAN)},
     "region": {
         "cohort": str, "shown": str, "asked": str, "n": int, "n_subjects": int, "inside": _MEAN, "outside": _MEAN,
         "outside_largest": float, "words": {"*": {"classifier": str, "network": _PAIR, "border": _PAIR}},

@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from eval.board import FLOOR
+from eval.board import FLOOR, NO_MODEL, REFERENCE
 from eval.export import display
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_FONT = {"family": "system-ui, sans-serif", "size": 16}
+FONT = {"family": "system-ui, sans-serif", "size": 16}
 # Okabe and Ito's colours, told apart by colour-blind readers too
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _PANEL_PX = 260
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "cross", "hexagon", "star-triangle-down")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "cross", "hexagon", "star-triangle-down")
 
 
 def recall_precision(table: pd.DataFrame) -> Figure:
     """Each model at (recall, precision), coloured by FID, one symbol a family, with 95 % intervals as bars.
 
-    Up and right is better. The floor of real images is a star. Models without the two numbers cannot be placed;
-    the title counts them, so that nobody takes the picture for the whole board.
+    Up and right is better. The floor of real images is a star; references are crosses, named under the pointer alone:
+    most lie in a corner, on one another or on a model. Models without the two numbers cannot be placed; the title
+    counts them, so that nobody takes the picture for the whole board.
 
     Args:
         table: from `board.table`: one comparable group, any number of rows.
@@ -31,16 +32,18 @@ def recall_precision(table: pd.DataFrame) -> Figure:
     from plotly.graph_objects import Figure
 
     placed = table[table["recall"].notna() & table["precision"].notna()]
-    models = placed[placed["family"] != FLOOR]
+    models = placed[~placed["family"].isin(NO_MODEL)]
     figure = Figure()
     for i, family in enumerate(sorted(set(models["family"]))):
         own = models[models["family"] == family]
-        symbol = _SYMBOLS[i % len(_SYMBOLS)]
+        symbol = SYMBOLS[i % len(SYMBOLS)]
         # without FID a point is grey: a colour would claim a value
         _add(figure, own[own["fid"].notna()], family, symbol, coloured=True)
         _add(figure, own[own["fid"].isna()], f"{family} (no FID)", symbol, coloured=False)
+    # their FID would stretch the scale until all models had one colour
+    _add(figure, placed[placed["family"] == REFERENCE], "references", "x-thin-open", coloured=False)
     _add(figure, placed[placed["family"] == FLOOR], "real images (floor)", "star", coloured=False)
-    missing = int((table["family"] != FLOOR).sum() - len(models))
+    missing = int((~table["family"].isin(NO_MODEL)).sum() - len(models))
     note = f"; {missing} without these numbers" if missing else ""
     title = f"{len(models)} {'model' if len(models) == 1 else 'models'}{note}"
     axis = {"range": [-0.03, 1.03], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
@@ -53,14 +56,15 @@ def recall_precision(table: pd.DataFrame) -> Figure:
         coloraxis={"colorscale": "Viridis", "reversescale": True,
                    "colorbar": {"title": {"text": "FID ", "side": "top"}, "thickness": 14, "xpad": 4}},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
-        font=_FONT,
+        font=FONT,
         margin={"l": 60, "r": 10, "t": 90, "b": 60},
         template="plotly_white",
         height=560,
     )  # fmt: skip
     if models["fid"].notna().any():
         # the scale starts at the floor: two good models close together should not look like best and worst
-        figure.update_coloraxes(cmin=placed["fid"].min(), cmax=max(models["fid"].max(), placed["fid"].min() + 1))
+        least = placed.loc[placed["family"] != REFERENCE, "fid"].min()
+        figure.update_coloraxes(cmin=least, cmax=max(models["fid"].max(), least + 1))
     else:
         figure.update_coloraxes(showscale=False)
     return figure
@@ -85,10 +89,10 @@ def _add(figure: Figure, part: pd.DataFrame, name: str, symbol: str, *, coloured
         Scatter(
             x=list(part["recall"]),
             y=list(part["precision"]),
-            error_x=_bars(part, "recall"),
-            error_y=_bars(part, "precision"),
+            error_x=bars(part, "recall"),
+            error_y=bars(part, "precision"),
             mode="markers+text",
-            text=[row.title if row.family != FLOOR else "real" for row in part.itertuples()],
+            text=[{FLOOR: "real", REFERENCE: ""}.get(row.family, row.title) for row in part.itertuples()],
             textposition=[_place(row, part) for row in part.itertuples()],
             cliponaxis=False,
             name=name,
@@ -116,14 +120,14 @@ def guidance_sweep(frame: pd.DataFrame) -> Figure | None:
         return None
     panels = [(group, name) for group in sorted(set(measured["group"])) for name in ("precision", "recall")]
     titles = [f"{name.capitalize()} ({group.split(',')[0]})" for group, name in panels]
-    figure = _panels(titles, "Guidance", "")
+    figure = panels_of(titles, "Guidance", "")
     colours = _model_colours(measured)
     for panel, (group, name) in enumerate(panels, start=1):
         for model, own in measured[measured["group"] == group].groupby("model", sort=True):
             # a guidance without this number leaves a gap in the line
-            _line(figure, panel, own, "guidance", name, model, colours[model])
+            line_of(figure, panel, own, "guidance", name, model, colours[model])
     figure.update_yaxes(range=[-0.03, 1.03])
-    return _with_one_entry_a_name(figure)
+    return with_one_entry_a_name(figure)
 
 
 def severity_curves(frame: pd.DataFrame) -> Figure | None:
@@ -142,19 +146,19 @@ def severity_curves(frame: pd.DataFrame) -> Figure | None:
     if measured.empty:
         return None
     labels = sorted(set(measured["label"]))
-    figure = _panels(labels, "Severity", "Probability")
+    figure = panels_of(labels, "Severity", "Probability")
     colours = _model_colours(measured)
     for panel, label in enumerate(labels, start=1):
         for model, own in measured[measured["label"] == label].groupby("model", sort=True):
-            _line(figure, panel, own, "severity", "probability", model, colours[model])
-            _line(figure, panel, own, "severity", "border", f"{model}, border only", colours[model], dash="dash")
-            _line(figure, panel, own, "severity", "healthy_word", f"{model}, healthy", colours[model], dash="dot")
+            line_of(figure, panel, own, "severity", "probability", model, colours[model])
+            line_of(figure, panel, own, "severity", "border", f"{model}, border only", colours[model], dash="dash")
+            line_of(figure, panel, own, "severity", "healthy_word", f"{model}, healthy", colours[model], dash="dot")
     figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1])
     figure.update_yaxes(range=[-0.03, 1.03])
-    return _with_one_entry_a_name(figure)
+    return with_one_entry_a_name(figure)
 
 
-def _panels(titles: list[str], x: str, y: str) -> Figure:
+def panels_of(titles: list[str], x: str, y: str) -> Figure:
     """Empty panels below each other, legible on a phone."""
     from plotly.subplots import make_subplots
 
@@ -164,17 +168,17 @@ def _panels(titles: list[str], x: str, y: str) -> Figure:
     figure.update_xaxes(title_text=x, row=len(titles))
     figure.update_yaxes(title_text=y)
     figure.update_layout(
-        font=_FONT, template="plotly_white", height=height, margin={"l": 60, "r": 10, "t": 40, "b": 60},
+        font=FONT, template="plotly_white", height=height, margin={"l": 60, "r": 10, "t": 40, "b": 60},
         legend={"orientation": "h", "y": -90 / height, "yanchor": "top"},
     )  # fmt: skip
     return figure
 
 
 def _model_colours(frame: pd.DataFrame) -> dict[str, str]:
-    return {model: _COLOURS[i % len(_COLOURS)] for i, model in enumerate(sorted(set(frame["model"])))}
+    return {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(sorted(set(frame["model"])))}
 
 
-def _line(
+def line_of(
     figure: Figure, panel: int, own: pd.DataFrame, x: str, y: str, name: str, colour: str, dash: str = "solid"
 ) -> None:
     """One model in one panel: the column `y` with its error bars against the column `x`."""
@@ -183,7 +187,7 @@ def _line(
     own = own.sort_values(x)
     figure.add_trace(
         Scatter(
-            x=list(own[x]), y=[None if value != value else value for value in own[y]], error_y=_bars(own, y),
+            x=list(own[x]), y=[None if value != value else value for value in own[y]], error_y=bars(own, y),
             mode="lines+markers", name=name, legendgroup=name, line={"color": colour, "dash": dash},
             marker={"size": 9},
             hovertext=[f"{name}<br>{x} {at:g}: {y} {value:.3f}, n {n:.0f}"
@@ -194,7 +198,7 @@ def _line(
     )  # fmt: skip
 
 
-def _with_one_entry_a_name(figure: Figure) -> Figure:
+def with_one_entry_a_name(figure: Figure) -> Figure:
     seen: set[str] = set()
     for trace in figure.data:
         trace.showlegend = trace.name not in seen
@@ -202,7 +206,7 @@ def _with_one_entry_a_name(figure: Figure) -> Figure:
     return figure
 
 
-def _bars(part: pd.DataFrame, name: str) -> dict[str, object]:
+def bars(part: pd.DataFrame, name: str) -> dict[str, object]:
     """plotly's error bars: distances from the value; no bar where there is no interval."""
     up, down = part[f"{name}_high"] - part[name], part[name] - part[f"{name}_low"]
     return {

@@ -36,6 +36,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "cxr-128": Protocol("cxr-128", "kermany_cxr_128"),
     "cxr-256": Protocol("cxr-256", "kermany_cxr_256"),
     "nih-128": Protocol("nih-128", "nih_cxr_128"),
+    "brain-128": Protocol("brain-128", "ixi_brain_128"),
 }
 
 TRANSLATIONS: dict[str, Protocol] = {
@@ -79,12 +80,18 @@ class Sides:
         floor: as many real images of other patients (the train split): what a perfect model would score.
         proportions: label, or label set "A|B" -> share among all images of the train split, sorted.
         whole: whether `real` is the whole split.
+        train: what models have learned from, all of it.
+        floor_rows: which of `train` the floor is.
+        quantities: the number of each image of the train split, where its images have one.
     """
 
     real: ImageSet
     floor: ImageSet
     proportions: dict[str, float]
     whole: bool
+    train: ImageSet
+    floor_rows: np.ndarray
+    quantities: tuple[float, ...] = ()
 
 
 def protocol(name: str) -> Protocol:
@@ -168,12 +175,17 @@ def sides(asked: Protocol, split: str, *, n_fake: int | None = None, limit: int 
     wanted = len(real) if n_fake is None else n_fake
     counts = Counter(train.labels or ())
     proportions = {label: counts[label] / len(train) for label in sorted(counts)}
-    floor = whole_patients(train, min(wanted, len(train)))
-    return Sides(real, floor, proportions, whole=len(real) == len(everything))
+    rows = whole_patient_rows(train, min(wanted, len(train)))
+    return Sides(real, train.take(rows), proportions, len(real) == len(everything), train, rows, train.quantities or ())
 
 
 def whole_patients(images: ImageSet, n: int, seed: int = 0) -> ImageSet:
-    """`n` images, patient by patient in an order fixed by `seed`; only the last patient may be cut short.
+    """`n` images, see `whole_patient_rows`."""
+    return images.take(whole_patient_rows(images, n, seed))
+
+
+def whole_patient_rows(images: ImageSet, n: int, seed: int = 0) -> np.ndarray:
+    """Which `n` images, patient by patient in an order fixed by `seed`; only the last patient may be cut short.
 
     Drawing single images would spread them over more patients than a split of that size has, and so look more
     varied than it.
@@ -186,7 +198,7 @@ def whole_patients(images: ImageSet, n: int, seed: int = 0) -> ImageSet:
     subjects = np.asarray(images.subjects if images.subjects is not None else np.arange(len(images)))
     names, patient = np.unique(subjects, return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(names))
-    return images.take(np.argsort(place[patient], kind="stable")[:n])
+    return np.argsort(place[patient], kind="stable")[:n]
 
 
 def labels_for(card: ModelCard, seeds: tuple[int, ...], proportions: dict[str, float]) -> list[str | None]:

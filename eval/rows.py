@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from eval import report
+from eval import report, variants
+from eval.groups import LIMITS, extractor, numbers, origin
 from eval.report import METRICS
 from medgen import registry
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
+
+ENDS = {**LIMITS, "_floor": "floor"}
+"""End of a column's name -> key of a metric's entry in a report."""
 
 
 def report_rows() -> list[dict[str, Any]]:
@@ -19,10 +22,10 @@ def report_rows() -> list[dict[str, Any]]:
     Translators are measured otherwise, see `eval.translation_rows`, and so do not wait for a report here.
     """
     rows: list[dict[str, Any]] = []
-    for folder in sorted({path.parent for name in ("card.json", "report*.json") for path in _glob(name)}):
+    for folder in folders("report*.json"):
         card, problem = card_of(folder)
         base = {"model": folder.name, "problem": problem, **from_card(card)}
-        paths = sorted(folder.glob("report*.json"))
+        paths = sorted([*folder.glob("report*.json"), *folder.glob(f"{variants.STEM}*.json")])
         waits = card is None or not card.translates
         rows += [{**base, **_from_report(path, card, problem)} for path in paths] or [base] * waits
     return rows
@@ -39,8 +42,19 @@ def card_of(folder: Path) -> tuple[ModelCard | None, str]:
         return None, str(error)
 
 
-def _glob(name: str) -> list[Path]:
-    return list(registry.checkpoints_dir().glob(f"*/{name}"))
+def folders(pattern: str) -> list[Path]:
+    """The folders of checkpoints that hold a card or a file of this pattern."""
+    root = registry.checkpoints_dir()
+    return sorted({path.parent for name in ("card.json", pattern) for path in root.glob(f"*/{name}")})
+
+
+def must_be_of(card: ModelCard | None, values: dict[str, Any], path: Path) -> None:
+    """Raises:
+    MedgenError: the report in `path` was made with other weights than the card names.
+    """
+    if card is not None and values.get("weights", {}) != card.weights:
+        where = f"{path.parent.name}/{path.name}"
+        raise MedgenError(f"{where} was made with other weights than the card names; run eval.run again.")
 
 
 def from_card(card: ModelCard | None) -> dict[str, Any]:
@@ -63,31 +77,31 @@ def _from_report(path: Path, card: ModelCard | None, problem: str) -> dict[str, 
     """The columns of one report; only `problem` where the report cannot be believed."""
     try:
         values = report.read(path)
+        must_be_of(card, values, path)
     except MedgenError as error:
         return {"problem": str(error)}
-    if card is not None and values.get("weights", {}) != card.weights:
-        where = f"{path.parent.name}/{path.name}"
-        return {"problem": f"{where} was made with other weights than the card names; run eval.run again."}
-    extractor = values["extractor"]
-    weights = values.get("weights") or {}
-    found: dict[str, Any] = {name: values[name] for name in ("protocol", "data", "split", "n_real", "n_fake", "k")}
-    for name in METRICS:
-        entry = values["metrics"].get(name, {})
-        for key, end in (("value", ""), ("low", "_low"), ("high", "_high"), ("floor", "_floor")):
-            found[name + end] = report.number(entry.get(key))
+    said = variants.of(values)
+    named = {"variant": said, "title": f"{'' if card is None else card.title}, {said}".lstrip(", ")} if said else {}
+    return {**columns_of(values), **named, "problem": problem, "report": path.name}
+
+
+def columns_of(values: dict[str, Any]) -> dict[str, Any]:
+    """The columns that a report alone tells."""
     seconds = values.get("seconds")
     sampling = seconds.get("sampling") if isinstance(seconds, dict) else None
-    versions = values.get("versions")
-    return found | {
-        "extractor": f"{extractor['name']} ({extractor['sha256'][:8]})",
+    return {
+        **{name: values[name] for name in ("protocol", "data", "split", "n_real", "n_fake", "k")},
+        **numbers(values["metrics"], METRICS, ENDS),
+        **origin(values),
+        "extractor": extractor(values),
         "real_images": values["real_sha256"][:12],
         "n_subjects": report.number(values.get("n_subjects")),
         "seconds": report.number(sampling),
         "seconds_per_image": report.number(values.get("seconds_per_image")),
-        "created": str(values.get("created") or ""),
-        "commit": str(values.get("commit") or ""),
-        "weights": " ".join(f"{file}:{str(sha)[:12]}" for file, sha in sorted(weights.items())),
-        "versions": json.dumps(versions, sort_keys=True) if isinstance(versions, dict) else "",
-        "problem": problem,
-        "report": path.name,
+        "cpu_seconds_per_image": report.number(values.get("cpu_seconds_per_image")),
+        "warnings": " ".join(
+            f"{METRICS[name].title}: {entry['warning']}."
+            for name, entry in values["metrics"].items()
+            if name in METRICS and isinstance(entry.get("warning"), str)
+        ),
     }

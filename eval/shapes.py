@@ -7,11 +7,78 @@ place.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from eval.report import is_number_or_none
+from eval.report import is_number_or_none, read_object
+from medgen.errors import MedgenError
 
 NUMBER = "number or null"
+
+
+def read_shaped(
+    path: Path,
+    shape: Mapping[str, Any],
+    again: str,
+    name: str,
+    *,
+    where: str | None = None,
+    more: Callable[[dict[str, Any]], str | None] | None = None,
+) -> dict[str, Any]:
+    """The JSON object in `path`, which is of `shape`.
+
+    Args:
+        path: of the file.
+        shape: of the whole.
+        again: what to do where it is broken, as a message says it.
+        name: of the whole, the beginning of the path of what is wrong.
+        where: the file as a message names it; None = with its folder.
+        more: looks at what the shape cannot say, once that is right; returns the path of what is wrong, or None.
+
+    Raises:
+        MedgenError: it cannot be read, lacks a key or holds something else in its place.
+    """
+    values = read_object(path, again)
+    if wrong := misfit(values, dict(shape), name) or (more and more(values)):
+        raise MedgenError(_broken(where or f"{path.parent.name}/{path.name}", wrong, again))
+    return values
+
+
+def _broken(where: str, wrong: str, again: str) -> str:
+    return f"{where}: {wrong} is missing or of the wrong type; {again}."
+
+
+def well_formed(
+    path: Path,
+    values: dict[str, Any],
+    shape: Mapping[str, Any],
+    parts: Mapping[str, Any],
+    extra: tuple[str, ...],
+    again: str,
+) -> dict[str, Any]:
+    """The content of a report of `shape`, whose `parts` hold either all of their keys or a `reason` for having none.
+
+    Args:
+        path: of the file, for the message.
+        values: its content.
+        shape: of the whole.
+        parts: key -> shape of a part that may be missing.
+        extra: keys of numbers that may be missing.
+        again: what to do where it is broken, as a message says it.
+
+    Raises:
+        MedgenError: it lacks a key or holds something else where a number belongs.
+    """
+    wrong = misfit(values, dict(shape), "report")
+    for part, own in parts.items():
+        asked = {"reason": str} if wrong or "reason" in values[part] else own
+        wrong = wrong or misfit(values[part], asked, part)
+    if not wrong and not all(is_number_or_none(values.get(key)) for key in extra):
+        wrong = " or ".join(extra)
+    if wrong:
+        raise MedgenError(_broken(f"{path.parent.name}/{path.name}", wrong, again))
+    return values
 
 
 def misfit(value: Any, shape: Any, path: str) -> str | None:

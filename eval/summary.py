@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from eval import board, translation_board, volumes
+from eval import board, height_file, learning, translation_board, volumes
 from eval.protocols import VOLUME_FAMILY, protocols_of, translation_of, volumetric_of
 from medgen import registry
 from medgen.atomic import write_bytes
@@ -21,7 +21,8 @@ A folder holds `card.json` (what the model is and may be asked), `config.json` (
 `samples.png` (fixed seeds, not chosen), `log.jsonl` (losses), `report*.json`, of a translator `translation*.json`, of a
 model of volumes `volumes*.json` (what `python -m eval.run` measured) and `pathology.json` (what
 `python -m eval.pathology` measured: do the controls act?).
-The folder of a classifier holds `classifier.json` in place of a card, that of a segmenter `segmenter.json`.
+The folder of a classifier holds `classifier.json` in place of a card, that of a segmenter `segmenter.json`, that of a
+gauge, which reads a number off a picture, `gauge.json`, that of an encoder, which is a feature space, `encoder.json`.
 
 """
 
@@ -61,7 +62,7 @@ def summary() -> str:
     cards = {name: card for name, card in known.items() if not card.translates and card.family != VOLUME_FAMILY}
     frame = board.rows()
     equal_n = (frame["family"] != board.FLOOR) & (frame["split"] == "test") & (frame["n_fake"] == frame["n_real"])
-    reported = frame[equal_n & frame["fid"].notna()]
+    reported = frame[equal_n & frame["fid"].notna() & (frame["variant"] == "")]
     # fewer real images than another report of the protocol has is a quick look, which nothing here compares with
     whole = reported["n_real"] == reported.groupby("protocol")["n_real"].transform("max")
     rows = reported[whole].to_dict("records")
@@ -72,8 +73,10 @@ def summary() -> str:
         HEAD,
         _table(cards, reports),
         _adherence(),
+        height_file.section(),
         _translators(known),
         solid,
+        learning.section(),
         "\n## What most needs more training\n\n",
     ]
     return "".join([*parts, needs or "No model yet.\n"])

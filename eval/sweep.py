@@ -6,10 +6,11 @@ from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
-from eval import fakes, run
+from eval import fakes
 from eval import measure as compared
 from eval.features import EXTRACTORS, content_hash
-from eval.protocols import Protocol, labels_for, protocols_of
+from eval.protocols import Protocol, labels_for, protocols_of, sides
+from eval.report import SWEPT
 from eval.task import Task
 from medgen import data
 from medgen.errors import MedgenError
@@ -42,21 +43,20 @@ def measure(task: Task, done: Container[str]) -> Iterator[tuple[str, dict[str, A
     left = [guidance for guidance in GUIDANCES if f"{guidance:g}" not in done]
     if not left:
         return
-    found = run.prepare(
-        _protocol(task).name, task.split, n_fake=task.sweep_n, extractor=task.extractor, repeats=task.repeats,
-        progress=task.progress,
-    )  # fmt: skip
-    seeds = tuple(range(task.sweep_n or len(found.sides.real)))
-    labels = labels_for(task.card, seeds, found.sides.proportions)
+    asked, extractor = _protocol(task), EXTRACTORS[task.extractor]()
+    found = sides(asked, task.split, n_fake=task.sweep_n)
+    real, others = (compared.reduced(one, extractor, progress=task.progress) for one in (found.real, found.floor))
+    floor = compared.floor_of(real=real, others=others, extractor=extractor, k=asked.k)
+    seeds = tuple(range(task.sweep_n or len(found.real)))
+    labels = labels_for(task.card, seeds, found.proportions)
     for guidance in left:
         like = replace(task.like(), guidance=guidance)
         images = fakes.sample(task.model, seeds, labels, like, progress=task.progress)
-        fake = compared.reduced(images, found.extractor, progress=task.progress)
+        fake = compared.reduced(images, extractor, progress=task.progress)
         metrics = compared.compare(
-            real=found.real, fake=fake, floor=found.floor, extractor=found.extractor, k=found.asked.k,
-            repeats=task.repeats,
-        )  # fmt: skip
-        yield f"{guidance:g}", {"guidance": guidance, "metrics": metrics}
+            real=real, fake=fake, floor=floor, extractor=extractor, k=asked.k, repeats=task.repeats
+        )
+        yield f"{guidance:g}", {"guidance": guidance, "metrics": {name: metrics[name] for name in SWEPT}}
 
 
 def _protocol(task: Task) -> Protocol:

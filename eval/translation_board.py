@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from eval import groups as shared
+from eval.export import cell
 from eval.translation_file import METRICS, SIGNED
 from eval.translation_rows import (
     BASELINE,
@@ -12,7 +14,7 @@ from eval.translation_rows import (
     table,
     translations,
 )
-from eval.translation_tables import PARTS, cell, entry_of, export, tables
+from eval.translation_tables import PARTS, entry_of, export, tables
 
 __all__ = [
     "BASELINE",
@@ -43,10 +45,5 @@ def listing(found: Translations, kind: str, search: str = "") -> list[str]:
         kind: of `eval.export.KINDS`.
         search: as for `table`.
     """
-    texts = []
-    waiting: list[Group | None] = [] if found.frame.empty else [None]
-    for group in groups(found) or waiting:
-        shown = export(table(found, group, search=search), kind)
-        label = NOT_MEASURED if group is None else group.label
-        texts.append(f"{label}\n\n{shown}" if kind == "markdown" else shown)
-    return texts
+    none = None if found.frame.empty else NOT_MEASURED
+    return shared.listing(groups(found), none, kind, lambda group: export(table(found, group, search=search), kind))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from eval import groups as shared
 from eval.protocols import TRANSLATIONS, translation_of
 from eval.report import number
-from eval.rows import card_of, from_card
+from eval.rows import card_of, folders, from_card, must_be_of
 from eval.translation_file import METRICS, SIGNED, read
 from medgen import registry
 from medgen.card import ModelCard
@@ -19,12 +18,12 @@ from medgen.errors import MedgenError
 
 BASELINE = "baseline"
 """The family of rows that are no model: what needs no network, and the floor of true slices."""
-ENDS = ("", "_low", "_high", "_least", "_most")
-_KEYS = ("value", "low", "high", "least", "most")
+ENDS = {**shared.LIMITS, "_least": "least", "_most": "most"}
 _TEXT = ("model", "title", "family", "protocol", "direction", "data", "split", "extractor", "pairs", "unit", "created")
 _ORIGIN = ("commit", "weights", "versions", "hardware", "licence", "problem", "report")
-_NUMBERS = ("n", "n_subjects", "steps", "seconds_per_image", "params", "images_seen")
-_LOWER_IS_BETTER = ("seconds_per_image", "params", "model", "family")
+_COSTS = (*shared.SECONDS, "params")
+_NUMBERS = ("n", "n_subjects", "steps", *_COSTS, "images_seen")
+_LOW_IS_BEST = (*_COSTS, "model", "family")
 
 
 class Group(NamedTuple):
@@ -68,7 +67,7 @@ class Translations(NamedTuple):
 
     def of(self, group: Group) -> list[tuple[str, dict[str, Any]]]:
         """Model and report of each row of `group`, by name."""
-        own = self.frame[_in_group(self.frame, group) & (self.frame["family"] != BASELINE)]
+        own = self.frame[shared.in_group(self.frame, group) & (self.frame["family"] != BASELINE)]
         pairs = sorted(zip(own["model"], own["report"], strict=True))
         return [(model, self.reports[model, file]) for model, file in pairs]
 
@@ -78,7 +77,7 @@ def translations() -> Translations:
     rows: list[dict[str, Any]] = []
     reports: dict[tuple[str, str], dict[str, Any]] = {}
     problems: list[str] = []
-    for folder in _folders():
+    for folder in folders("translation*.json"):
         card, problem = card_of(folder)
         paths = sorted(folder.glob("translation*.json"))
         if not paths and (card is None or not card.translates):
@@ -99,17 +98,9 @@ def translations() -> Translations:
     return Translations(frame, reports, (*sorted(set(frame["problem"]) - {""}), *problems))
 
 
-def _folders() -> list[Path]:
-    root = registry.checkpoints_dir()
-    return sorted({path.parent for name in ("card.json", "translation*.json") for path in root.glob(f"*/{name}")})
-
-
-def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    text, numeric = [*_TEXT, *_ORIGIN], [*(name + end for name in METRICS for end in ENDS), *_NUMBERS]
-    frame = pd.DataFrame(list(rows), columns=[*_TEXT, *numeric, *_ORIGIN])
-    frame[numeric] = frame[numeric].astype("float64")
-    frame[text] = frame[text].astype(object).where(frame[text].notna(), "").astype(str)
-    return frame
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    numeric = [*(name + end for name in METRICS for end in ENDS), *_NUMBERS]
+    return shared.frame_of(rows, [*_TEXT, *numeric, *_ORIGIN], numeric)
 
 
 def _from_card(card: ModelCard | None) -> dict[str, Any]:
@@ -127,9 +118,7 @@ def _believed(path: Path, card: ModelCard | None) -> dict[str, Any]:
         MedgenError: it is broken, or was made with other weights than the card's.
     """
     values = read(path)
-    if card is not None and values["weights"] != card.weights:
-        where = f"{path.parent.name}/{path.name}"
-        raise MedgenError(f"{where} was made with other weights than the card names; run eval.run again.")
+    must_be_of(card, values, path)
     return values
 
 
@@ -147,28 +136,16 @@ def _without_stale(values: dict[str, Any]) -> list[str]:
 
 
 def _from_report(values: dict[str, Any]) -> dict[str, Any]:
-    extractor, weights = values["extractor"], values["weights"]
-    versions = values.get("versions")
     names = ("protocol", "direction", "data", "split", "unit", "n", "n_subjects")
-    return {name: values[name] for name in names} | {
-        **numbers(values["metrics"]),
-        "extractor": f"{extractor['name']} ({extractor['sha256'][:8]})",
+    return {
+        **{name: values[name] for name in names},
+        **shared.numbers(values["metrics"], METRICS, ENDS),
+        **shared.origin(values),
+        "extractor": shared.extractor(values),
         "pairs": values["pairs_sha256"],
         "steps": number(values.get("steps")),
         "seconds_per_image": number(values.get("seconds_per_image")),
-        "created": str(values.get("created") or ""),
-        "commit": str(values.get("commit") or ""),
-        "weights": " ".join(f"{file}:{str(sha)[:12]}" for file, sha in sorted(weights.items())),
-        "versions": json.dumps(versions, sort_keys=True) if isinstance(versions, dict) else "",
-    }
-
-
-def numbers(entries: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The columns of a report's entries."""
-    return {
-        name + end: number(entries.get(name, {}).get(key))
-        for name in METRICS
-        for end, key in zip(ENDS, _KEYS, strict=True)
+        "cpu_seconds_per_image": number(values.get("cpu_seconds_per_image")),
     }
 
 
@@ -176,29 +153,16 @@ def _baselines(frame: pd.DataFrame, reports: dict[tuple[str, str], dict[str, Any
     """The baselines of each group, once, from its newest report."""
     found = []
     for group in _groups(frame):
-        own = frame[_in_group(frame, group)]
-        newest = own.loc[own["created"].idxmax()]
+        newest = shared.newest(frame, group)
         said = {name: newest[name] for name in (*Group._fields, "created", "commit", "versions")}
         for name, one in reports[newest["model"], newest["report"]]["baselines"].items():
-            found.append({**said, "model": name, "title": one["title"], "family": BASELINE, **numbers(one["metrics"])})
+            values = shared.numbers(one["metrics"], METRICS, ENDS)
+            found.append({**said, "model": name, "title": one["title"], "family": BASELINE, **values})
     return found
 
 
-def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series:
-    keep = pd.Series(True, index=frame.index)
-    for name, value in group._asdict().items():
-        keep &= frame[name] == value
-    return keep
-
-
 def _groups(frame: pd.DataFrame) -> list[Group]:
-    measured = frame.loc[frame["n"].notna(), list(Group._fields)]
-    found = {
-        Group._make((*values[:-2], int(values[-2]), int(values[-1]))) for values in measured.itertuples(index=False)
-    }
-    order = list(TRANSLATIONS)
-    place = {name: order.index(name) if name in order else len(order) for name in {group.protocol for group in found}}
-    return sorted(found, key=lambda g: (place[g.protocol], g.split != "test", "inception" not in g.extractor, -g.n, g))
+    return shared.ranked(shared.comparable(frame, Group, Group._fields, "n"), TRANSLATIONS, lambda g: (g.n,))
 
 
 def groups(found: Translations) -> list[Group]:
@@ -208,7 +172,7 @@ def groups(found: Translations) -> list[Group]:
 
 def sort_choices() -> list[str]:
     """The columns `table` sorts by, for a drop-down."""
-    return [*METRICS, "seconds_per_image", "params", "model", "family"]
+    return [*METRICS, *_COSTS, "model", "family"]
 
 
 def table(found: Translations, group: Group | None, sort_by: str = "ssim", search: str = "") -> pd.DataFrame:
@@ -225,20 +189,16 @@ def table(found: Translations, group: Group | None, sort_by: str = "ssim", searc
     Raises:
         MedgenError: no such column to sort by.
     """
-    if sort_by not in sort_choices():
-        raise MedgenError(f"There is no column {sort_by!r} to sort by; choose from {', '.join(sort_choices())}.")
+    shared.must_sort_by(sort_by, sort_choices())
     frame = found.frame
-    measured = set(frame.loc[frame["n"].notna(), "model"])
-    shown = frame["n"].isna() & ((frame["problem"] != "") | ~frame["model"].isin(measured))
+    shown = shared.waiting(frame, "n")
     if group is not None:
-        here = (frame["data"].isin(("", group.data))) & frame["direction"].isin(("", group.direction))
-        shown = _in_group(frame, group) | (shown & here)
+        here = shared.of_data(frame, group.data) & frame["direction"].isin(("", group.direction))
+        shown = shared.in_group(frame, group) | (shown & here)
     own = frame[shown]
-    words = own["model"] + " " + own["title"] + " " + own["family"]
-    is_baseline = own["family"] == BASELINE
-    top, own = own[is_baseline], own[~is_baseline & words.str.contains(search.strip(), case=False, regex=False)]
-    up = sort_by in _LOWER_IS_BETTER or (sort_by in METRICS and METRICS[sort_by].lower_is_better)
-    distance = (lambda column: column.abs()) if sort_by in SIGNED else None
-    own = own.sort_values("model").sort_values(sort_by, ascending=up, kind="stable", na_position="last", key=distance)
     digits = {name + end: metric.digits for name, metric in METRICS.items() for end in ENDS}
-    return pd.concat([top, own]).reset_index(drop=True).round({**digits, "seconds_per_image": 4})
+    return shared.best_first(
+        own, own[sort_by].abs() if sort_by in SIGNED else own[sort_by],
+        up=shared.low_is_best(sort_by, METRICS, _LOW_IS_BEST), search=search, top=(BASELINE,),
+        digits={**digits, **shared.SECONDS},
+    )  # fmt: skip

@@ -8,30 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from eval.export import MISSING, latex, markdown
-from eval.export import export as written
+from eval.export import MISSING, cell, fixed, for_readers, text_table
 from eval.report import number
 from eval.translation_file import GAINS, METRICS, OF_SETS, SAMPLED, TISSUES
 from eval.translation_rows import BASELINE, Group, Translations
 
 PARTS = ("patients", "gains", "samples", "cycle", "heads")
 """The tables that stand below the main one."""
-
-
-def cell(entry: Mapping[str, Any], digits: int) -> str:
-    """An entry as "0.81 [0.78, 0.84]", its 95 % interval, or as "0.81 (0.78 to 0.84)", the range of few patients."""
-    value, low, high, least, most = (number(entry.get(key)) for key in ("value", "low", "high", "least", "most"))
-    if math.isnan(value):
-        return MISSING
-    limits = "" if math.isnan(low) or math.isnan(high) else f" [{_fixed(low, digits)}, {_fixed(high, digits)}]"
-    if not limits and not math.isnan(least):
-        limits = f" ({_fixed(least, digits)} to {_fixed(most, digits)})"
-    return f"{_fixed(value, digits)}{limits}"
-
-
-def _fixed(value: float, digits: int) -> str:
-    """With so many decimals; a rounded zero has no sign."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def people(table: pd.DataFrame) -> pd.DataFrame:
@@ -61,8 +44,7 @@ def export(table: pd.DataFrame, kind: str) -> str:
     Raises:
         MedgenError: no such kind.
     """
-    for_people = {"latex": latex, "markdown": markdown}
-    return for_people[kind](people(table)) if kind in for_people else written(table, kind)
+    return for_readers(table, kind, people)
 
 
 def tables(found: Translations, group: Group, metric: str = "ssim") -> dict[str, pd.DataFrame]:
@@ -94,9 +76,9 @@ def _patients(reports: Reports, metric: str) -> pd.DataFrame:
     rows = []
     for patient, own in newest.get("patients", {}).items():
         values = [number(side.get(patient, {}).get(metric)) for side in columns.values()]
-        cells = [MISSING if math.isnan(value) else _fixed(value, METRICS[metric].digits) for value in values]
+        cells = [fixed(value, METRICS[metric].digits) for value in values]
         rows.append([patient, f"{number(own.get('n')):.0f}", *cells])
-    return pd.DataFrame(rows, columns=["Patient", "Slices", *columns], dtype=object)
+    return text_table(rows, ["Patient", "Slices", *columns])
 
 
 def _gains(reports: Reports) -> pd.DataFrame:
@@ -110,7 +92,7 @@ def _gains(reports: Reports) -> pd.DataFrame:
                 better = [f"{number(gains.get(one, {}).get('better')):.0f} of {n}" for one in ("ssim", "mae")]
                 rows.append([model, name, *cells, *better])
     heads = [f"{METRICS[one].title} gained" for one in GAINS]
-    return _frame(rows, ["Model", "Over", *heads, "Patients better in SSIM", "Patients better in MAE"])
+    return text_table(rows, ["Model", "Over", *heads, "Patients better in SSIM", "Patients better in MAE"])
 
 
 def _samples(reports: Reports) -> pd.DataFrame:
@@ -126,7 +108,7 @@ def _samples(reports: Reports) -> pd.DataFrame:
             spread = cell(part["spread"], 2) if which == "one" else MISSING
             rows.append([model, said, _n(entries["ssim"]), *cells, spread])
     heads = [METRICS[name].title for name in names]
-    return _frame(rows, ["Model", "Picture", "n (patients)", *heads, "Spread between samples"])
+    return text_table(rows, ["Model", "Picture", "n (patients)", *heads, "Spread between samples"])
 
 
 def _cycle(reports: Reports) -> pd.DataFrame:
@@ -138,7 +120,7 @@ def _cycle(reports: Reports) -> pd.DataFrame:
             continue
         near, gap = part["metrics"].get("cycle_ssim", {}), part["metrics"].get("cycle_l1", {})
         rows.append([model, part["model"], _n(near), cell(near, 3), cell(gap, 2)])
-    return _frame(rows, ["Model", "Back by", "n (patients)", "SSIM there and back", "L1 there and back"])
+    return text_table(rows, ["Model", "Back by", "n (patients)", "SSIM there and back", "L1 there and back"])
 
 
 def _heads(reports: Reports) -> pd.DataFrame:
@@ -151,7 +133,7 @@ def _heads(reports: Reports) -> pd.DataFrame:
         peaks = [f"{_hu(made.get(tissue))} / {_hu(real.get(tissue))}" for tissue in TISSUES]
         rows.append([model, _n(part["distance"]), cell(part["distance"], 1), _hu(part["floor"]), *peaks])
     heads = [f"{tissue.capitalize()} peak, made / real" for tissue in TISSUES]
-    return _frame(rows, ["Model", "n (patients)", "HU histogram distance", "Other real heads", *heads])
+    return text_table(rows, ["Model", "n (patients)", "HU histogram distance", "Other real heads", *heads])
 
 
 def _hu(value: Any) -> str:
@@ -160,7 +142,3 @@ def _hu(value: Any) -> str:
 
 def _n(entry: Mapping[str, Any]) -> str:
     return f"{number(entry.get('n')):.0f} ({number(entry.get('n_subjects')):.0f})" if entry else MISSING
-
-
-def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns, dtype=object)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from eval.export import cell
 from eval.volumes.file import AS_REAL, MEANING, METRICS, PERCENT
 from eval.volumes.rows import FLOOR, Group, Volumes, groups, sort_choices, table, volumes
-from eval.volumes.tables import PARTS, cell, entry_of, export, heading, listing, people, tables
+from eval.volumes.tables import PARTS, entry_of, export, heading, listing, people, tables
 
 __all__ = [
     "AS_REAL",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eval.report import Metric, is_number_or_none, read_object
-from eval.shapes import NUMBER, misfit
-from medgen.errors import MedgenError
+from eval.report import Metric, read_object
+from eval.shapes import NUMBER, well_formed
 
 NAME = "volumes.json"
 METRICS: dict[str, Metric] = {
@@ -104,17 +103,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         MedgenError: the file is truncated, lacks a key or holds something else where a number belongs.
     """
-    where = f"{path.parent.name}/{path.name}"
     values = read_object(path, _AGAIN)
     shape = _SHAPE
     if isinstance(values.get("segmenter"), dict) and "reason" in values["segmenter"]:
         shape = {**_SHAPE, "segmenter": {"reason": str}}
-    wrong = misfit(values, shape, "report")
-    for part, own in _PARTS.items():
-        asked = {"reason": str} if wrong or "reason" in values[part] else own
-        wrong = wrong or misfit(values[part], asked, part)
-    if not wrong and not all(is_number_or_none(values.get(key)) for key in ("seconds_per_volume", "steps")):
-        wrong = "seconds_per_volume or steps"
-    if wrong:
-        raise MedgenError(f"{where}: {wrong} is missing or of the wrong type; {_AGAIN}.")
-    return values
+    return well_formed(path, values, shape, _PARTS, ("seconds_per_volume", "steps"), _AGAIN)

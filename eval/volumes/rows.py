@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from eval import groups as shared
 from eval.protocols import VOLUME_FAMILY, VOLUMETRIC
 from eval.report import number
-from eval.rows import card_of, from_card
+from eval.rows import ENDS, card_of, folders, from_card, must_be_of
 from eval.volumes.file import AS_REAL, METRICS, read
-from medgen import registry
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
 from medgen.segmenter import segmenters
 
 FLOOR = "real"
 """The family of the row of real volumes: what a perfect model would score."""
-ENDS = ("", "_low", "_high", "_floor")
-_KEYS = ("value", "low", "high", "floor")
 _TEXT = ("model", "title", "family", "protocol", "data", "split", "extractor", "real_volumes", "segmenter", "created")
 _ORIGIN = ("commit", "weights", "versions", "hardware", "licence", "problem", "report")
-_NUMBERS = ("n", "n_real", "steps", "seconds_per_image", "params", "images_seen")
-_LOWER_IS_BETTER = ("seconds_per_image", "params", "model", "family")
+_COSTS = (*shared.SECONDS, "params")
+_NUMBERS = ("n", "n_real", "steps", *_COSTS, "images_seen")
+_LOW_IS_BEST = (*_COSTS, "model", "family")
 
 
 class Group(NamedTuple):
@@ -68,7 +65,7 @@ class Volumes(NamedTuple):
 
     def of(self, group: Group) -> list[tuple[str, dict[str, Any]]]:
         """Model and report of each row of `group`, by name."""
-        own = self.frame[_in_group(self.frame, group) & (self.frame["family"] != FLOOR)]
+        own = self.frame[shared.in_group(self.frame, group) & (self.frame["family"] != FLOOR)]
         pairs = sorted(zip(own["model"], own["report"], strict=True))
         return [(model, self.reports[model, file]) for model, file in pairs]
 
@@ -77,7 +74,7 @@ def volumes() -> Volumes:
     """Reads every volume model's card and reports; never raises for what is broken, but says so."""
     rows: list[dict[str, Any]] = []
     reports: dict[tuple[str, str], dict[str, Any]] = {}
-    for folder in _folders():
+    for folder in folders("volumes*.json"):
         card, problem = card_of(folder)
         paths = sorted(folder.glob("volumes*.json"))
         if not paths and (card is None or card.family != VOLUME_FAMILY):
@@ -93,21 +90,13 @@ def volumes() -> Volumes:
             rows.append({**base, **_from_report(values), "report": path.name})
         rows += [] if paths else [base]
     frame = _frame(rows)
-    frame = _frame([*frame.to_dict("records"), *_real(frame, reports)])
+    frame = _frame([*frame.to_dict("records"), *_real(frame)])
     return Volumes(frame, reports, tuple(sorted(set(frame["problem"]) - {""})))
 
 
-def _folders() -> list[Path]:
-    root = registry.checkpoints_dir()
-    return sorted({path.parent for name in ("card.json", "volumes*.json") for path in root.glob(f"*/{name}")})
-
-
-def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    text, numeric = [*_TEXT, *_ORIGIN], [*(name + end for name in METRICS for end in ENDS), *_NUMBERS]
-    frame = pd.DataFrame(list(rows), columns=[*_TEXT, *numeric, *_ORIGIN])
-    frame[numeric] = frame[numeric].astype("float64")
-    frame[text] = frame[text].astype(object).where(frame[text].notna(), "").astype(str)
-    return frame
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    numeric = [*(name + end for name in METRICS for end in ENDS), *_NUMBERS]
+    return shared.frame_of(rows, [*_TEXT, *numeric, *_ORIGIN], numeric)
 
 
 def _from_card(card: ModelCard | None) -> dict[str, Any]:
@@ -123,31 +112,26 @@ def _believed(path: Path, card: ModelCard | None) -> dict[str, Any]:
         MedgenError: it is broken, or was made with other weights than those of the card or of the segmenter.
     """
     values = read(path)
-    where = f"{path.parent.name}/{path.name}"
-    if card is not None and values["weights"] != card.weights:
-        raise MedgenError(f"{where} was made with other weights than the card names; run eval.run again.")
+    must_be_of(card, values, path)
     judge = values["segmenter"]
     known = segmenters().get(judge.get("name", ""))
     if known is not None and known.weights != judge["weights"]:
+        where = f"{path.parent.name}/{path.name}"
         raise MedgenError(f"{where} was measured by other weights of {known.name}; run eval.run again.")
     return values
 
 
 def _from_report(values: dict[str, Any]) -> dict[str, Any]:
-    extractor, weights, judge = values["extractor"], values["weights"], values["segmenter"]
-    versions = values.get("versions")
-    said = {name: values[name] for name in ("protocol", "data", "split", "n", "n_real")}
-    return said | {
-        **numbers(values["metrics"]),
-        "extractor": f"{extractor['name']} ({extractor['sha256'][:8]})",
-        "segmenter": _segmenter(judge),
+    return {
+        **{name: values[name] for name in ("protocol", "data", "split", "n", "n_real")},
+        **shared.numbers(values["metrics"], METRICS, ENDS),
+        **shared.origin(values),
+        "extractor": shared.extractor(values),
+        "segmenter": _segmenter(values["segmenter"]),
         "real_volumes": values["real_sha256"][:12],
         "steps": number(values.get("steps")),
         "seconds_per_image": number(values.get("seconds_per_volume")),
-        "created": str(values.get("created") or ""),
-        "commit": str(values.get("commit") or ""),
-        "weights": " ".join(f"{file}:{str(sha)[:12]}" for file, sha in sorted(weights.items())),
-        "versions": json.dumps(versions, sort_keys=True) if isinstance(versions, dict) else "",
+        "cpu_seconds_per_image": number(values.get("cpu_seconds_per_volume")),
     }
 
 
@@ -156,21 +140,11 @@ def _segmenter(judge: dict[str, Any]) -> str:
     return f"{judge['name']} ({''.join(judge['weights'].values())[:8]})" if "name" in judge else ""
 
 
-def numbers(entries: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The columns of a report's entries."""
-    return {
-        name + end: number(entries.get(name, {}).get(key))
-        for name in METRICS
-        for end, key in zip(ENDS, _KEYS, strict=True)
-    }
-
-
-def _real(frame: pd.DataFrame, reports: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+def _real(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A row of real volumes for each group, from its newest report."""
     found = []
     for group in _groups(frame):
-        own = frame[_in_group(frame, group)]
-        newest = own.loc[own["created"].idxmax()]
+        newest = shared.newest(frame, group)
         said = {name: newest[name] for name in (*Group._fields, "created", "commit", "versions")}
         floors = {name: newest[f"{name}_floor"] for name in METRICS}
         title = "Real volumes: train subjects in place of generated ones; a segmenter on held-out ones"
@@ -178,21 +152,8 @@ def _real(frame: pd.DataFrame, reports: dict[tuple[str, str], dict[str, Any]]) -
     return found
 
 
-def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series:
-    keep = pd.Series(True, index=frame.index)
-    for name, value in group._asdict().items():
-        keep &= frame[name] == value
-    return keep
-
-
 def _groups(frame: pd.DataFrame) -> list[Group]:
-    measured = frame.loc[frame["n"].notna(), list(Group._fields)]
-    found = {
-        Group._make((*values[:-2], int(values[-2]), int(values[-1]))) for values in measured.itertuples(index=False)
-    }
-    order = list(VOLUMETRIC)
-    place = {name: order.index(name) if name in order else len(order) for name in {group.protocol for group in found}}
-    return sorted(found, key=lambda g: (place[g.protocol], g.split != "test", "inception" not in g.extractor, -g.n, g))
+    return shared.ranked(shared.comparable(frame, Group, Group._fields, "n"), VOLUMETRIC, lambda g: (g.n,))
 
 
 def groups(found: Volumes) -> list[Group]:
@@ -202,7 +163,7 @@ def groups(found: Volumes) -> list[Group]:
 
 def sort_choices() -> list[str]:
     """The columns `table` sorts by, for a drop-down."""
-    return [*METRICS, "seconds_per_image", "params", "model", "family"]
+    return [*METRICS, *_COSTS, "model", "family"]
 
 
 def table(found: Volumes, group: Group | None, sort_by: str = "kid", search: str = "") -> pd.DataFrame:
@@ -219,26 +180,15 @@ def table(found: Volumes, group: Group | None, sort_by: str = "kid", search: str
     Raises:
         MedgenError: no such column to sort by.
     """
-    if sort_by not in sort_choices():
-        raise MedgenError(f"There is no column {sort_by!r} to sort by; choose from {', '.join(sort_choices())}.")
+    shared.must_sort_by(sort_by, sort_choices())
     frame = found.frame
-    measured = set(frame.loc[frame["n"].notna(), "model"])
-    shown = frame["n"].isna() & ((frame["problem"] != "") | ~frame["model"].isin(measured))
+    shown = shared.waiting(frame, "n")
     if group is not None:
-        here = frame["data"].map(lambda names: names == "" or group.data in names.split("+")).astype(bool)
-        shown = _in_group(frame, group) | (shown & here)
+        shown = shared.in_group(frame, group) | (shown & shared.of_data(frame, group.data))
     own = frame[shown]
-    words = own["model"] + " " + own["title"] + " " + own["family"]
-    is_real = own["family"] == FLOOR
-    top, own = own[is_real], own[~is_real & words.str.contains(search.strip(), case=False, regex=False)]
-    up = sort_by in _LOWER_IS_BETTER or (sort_by in METRICS and METRICS[sort_by].lower_is_better)
-    if sort_by in AS_REAL:
-        own = own.assign(apart=(own[sort_by] - own[f"{sort_by}_floor"]).abs())
-    by = "apart" if sort_by in AS_REAL else sort_by
-    own = own.sort_values("model").sort_values(by, ascending=up, kind="stable", na_position="last")
+    by = (own[sort_by] - own[f"{sort_by}_floor"]).abs() if sort_by in AS_REAL else own[sort_by]
     digits = {name + end: metric.digits for name, metric in METRICS.items() for end in ENDS}
-    return (
-        pd.concat([top, own.drop(columns="apart", errors="ignore")])
-        .reset_index(drop=True)
-        .round({**digits, "seconds_per_image": 4})
-    )
+    return shared.best_first(
+        own, by, up=shared.low_is_best(sort_by, METRICS, _LOW_IS_BEST), search=search, top=(FLOOR,),
+        digits={**digits, **shared.SECONDS},
+    )  # fmt: skip

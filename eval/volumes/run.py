@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +70,10 @@ def evaluate(setting: Setting, model: Generator) -> dict[str, Any]:
         "interval": {"level": LEVEL, "over": "volumes and subjects", "halves": asked.repeats},
         "metrics": _metrics(setting, parts, distances),
         **parts,
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
+        **provenance.stamp(),
         "seconds": {"sampling": sampling, "all": time.perf_counter() - start},
         "seconds_per_volume": sampling / len(seeds),
         "cpu_seconds_per_volume": cpu_sampling / len(seeds),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

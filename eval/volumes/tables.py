@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from eval.export import MISSING, latex, markdown
-from eval.export import export as written
+from eval import groups as shared
+from eval.export import MISSING, cell, fixed, for_readers, text_table
 from eval.report import number
 from eval.volumes.file import METRICS, PERCENT
 from eval.volumes.rows import FLOOR, Group, Volumes, groups, table
@@ -18,20 +18,6 @@ PARTS = ("diversity", "structures", "plausibility", "memorisation", "control", "
 """The tables that stand below the main one."""
 NOT_MEASURED = "models of volumes, not measured yet"
 Reports = list[tuple[str, dict[str, Any]]]
-
-
-def cell(entry: Mapping[str, Any], digits: int) -> str:
-    """An entry as "0.81 [0.78, 0.84]", with its 95 % interval."""
-    value, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
-    if math.isnan(value):
-        return MISSING
-    limits = "" if math.isnan(low) or math.isnan(high) else f" [{_fixed(low, digits)}, {_fixed(high, digits)}]"
-    return f"{_fixed(value, digits)}{limits}"
-
-
-def _fixed(value: float, digits: int) -> str:
-    """With so many decimals; a rounded zero has no sign."""
-    return MISSING if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def entry_of(row: Any, name: str) -> dict[str, float]:
@@ -66,8 +52,7 @@ def export(shown: pd.DataFrame, kind: str) -> str:
     Raises:
         MedgenError: no such kind.
     """
-    for_people = {"latex": latex, "markdown": markdown}
-    return for_people[kind](people(shown)) if kind in for_people else written(shown, kind)
+    return for_readers(shown, kind, people)
 
 
 def listing(found: Volumes, kind: str, search: str = "") -> list[str]:
@@ -78,13 +63,8 @@ def listing(found: Volumes, kind: str, search: str = "") -> list[str]:
         kind: of `eval.export.KINDS`.
         search: as for `table`.
     """
-    texts = []
-    waiting: list[Group | None] = [] if found.frame.empty else [None]
-    for group in groups(found) or waiting:
-        shown = export(table(found, group, search=search), kind)
-        label = NOT_MEASURED if group is None else group.label
-        texts.append(f"{label}\n\n{shown}" if kind == "markdown" else shown)
-    return texts
+    none = None if found.frame.empty else NOT_MEASURED
+    return shared.listing(groups(found), none, kind, lambda group: export(table(found, group, search=search), kind))
 
 
 def tables(found: Volumes, group: Group) -> dict[str, pd.DataFrame]:
@@ -113,7 +93,7 @@ def _diversity(reports: Reports) -> pd.DataFrame:
         part = values["diversity"]
         cells = [f"{cell(part[side], 3)}" for side in ("fake", "real", "train")]
         rows.append([model, *cells, " / ".join(str(part[side]["pairs"]) for side in ("fake", "real", "train"))])
-    return _frame(rows, ["Model", "Generated", "Real held-out", "Real train", "Pairs"])
+    return text_table(rows, ["Model", "Generated", "Real held-out", "Real train", "Pairs"])
 
 
 def _structures(reports: Reports) -> pd.DataFrame:
@@ -122,15 +102,15 @@ def _structures(reports: Reports) -> pd.DataFrame:
         for one in values["structures"]["measures"].values():
             digits, title = one["digits"], one["title"] + (f", {one['unit']}" if one["unit"] else "")
             made, real = (_spread(one[side], digits) for side in ("fake", "real"))
-            floor, p = _fixed(number(one["floor"]), digits), _fixed(number(one["ks_p"]), 3)
+            floor, p = fixed(number(one["floor"]), digits), fixed(number(one["ks_p"]), 3)
             rows.append([model, title, made, real, cell(one["distance"], digits), floor, p])
-    return _frame(rows, ["Model", "Measure", "Generated", "Real held-out", "Distance", "Floor", "KS p"])
+    return text_table(rows, ["Model", "Measure", "Generated", "Real held-out", "Distance", "Floor", "KS p"])
 
 
 def _spread(one: Mapping[str, Any], digits: int) -> str:
     """Mean and standard deviation; how many lack the structure, where any do."""
     lacking = f", {one['missing']} without" if one["missing"] else ""
-    return f"{_fixed(number(one['mean']), digits)} ± {_fixed(number(one['sd']), digits)}{lacking}"
+    return f"{fixed(number(one['mean']), digits)} ± {fixed(number(one['sd']), digits)}{lacking}"
 
 
 def _plausibility(reports: Reports) -> pd.DataFrame:
@@ -143,7 +123,7 @@ def _plausibility(reports: Reports) -> pd.DataFrame:
             if check["fails"] or check["real_fails"]:
                 counts = [f"{check['fails']} of {part['n']}", f"{check['real_fails']} of {part['n_real']}"]
                 rows.append([model, check["title"], _range(check), *counts])
-    return _frame(rows, ["Model", "Check", "Passes", "Generated that fail", "Real held-out that fail"])
+    return text_table(rows, ["Model", "Check", "Passes", "Generated that fail", "Real held-out that fail"])
 
 
 def _range(check: Mapping[str, Any]) -> str:
@@ -165,12 +145,12 @@ def _memorisation(reports: Reports) -> pd.DataFrame:
         closest = min(part["samples"], key=lambda one: number(one["distance"]))
         for space in ("voxels", "features"):
             one = part[space]
-            pairs = [f"{_fixed(number(one[key]), 4)} / {_fixed(number(one[f'real_{key}']), 4)}"
+            pairs = [f"{fixed(number(one[key]), 4)} / {fixed(number(one[f'real_{key}']), 4)}"
                      for key in ("median", "smallest")]  # fmt: skip
             named = f"seed {closest['seed']}: {closest['subject']}" if space == "voxels" else MISSING
             rows.append([model, space, _percent(one["near"]), *pairs, named])
     heads = ["Near training", "Median, made / real", "Smallest, made / real", "Closest pair"]
-    return _frame(rows, ["Model", "Space", *heads])
+    return text_table(rows, ["Model", "Space", *heads])
 
 
 def _control(reports: Reports) -> pd.DataFrame:
@@ -184,18 +164,14 @@ def _control(reports: Reports) -> pd.DataFrame:
             digits = {"pearson": 3, "spearman": 3, "slope": 2, "mae": 0}
             rows.append([name, asked, means, *(cell(side[key], places) for key, places in digits.items())])
     heads = ["Asked mm3", "Measured mm3", "Pearson", "Spearman", "Slope", "MAE mm3"]
-    return _frame(rows, ["Model", *heads])
+    return text_table(rows, ["Model", *heads])
 
 
 def _autoencoder(reports: Reports) -> pd.DataFrame:
     rows = []
     for model, values in reports:
         part = values["autoencoder"]
-        mean = [_fixed(number(part[f"{name}_of_mean"]), digits) for name, digits in (("psnr", 2), ("ssim", 3))]
+        mean = [fixed(number(part[f"{name}_of_mean"]), digits) for name, digits in (("psnr", 2), ("ssim", 3))]
         rows.append([model, part["model"], str(part["psnr"]["n"]), cell(part["psnr"], 2), cell(part["ssim"], 3), *mean])
     heads = ["Autoencoder", "n", "PSNR dB", "SSIM", "PSNR of the mean volume", "SSIM of the mean volume"]
-    return _frame(rows, ["Model", *heads])
-
-
-def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns, dtype=object)
+    return text_table(rows, ["Model", *heads])
