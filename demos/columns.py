@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from demos import look, walk, widgets
@@ -131,9 +132,10 @@ class Columns:
     def _show_real(self, data: str, across: int) -> None:
         images = real_like(data, self._form)
         slot = SLOTS - 1
-        words = images.labels or ("",) * len(images)
-        shown = [(p, f"Real image, {w}") for p, w in zip(look.pictures(images, "REAL"), words, strict=True)]
         source = DATASETS[data]
+        words = images.labels or [f"{value:g} {source.quantity['unit']}" for value in images.quantities or ()]
+        captions = [f"Real image, {word}" for word in words] or ["Real image"] * len(images)
+        shown = list(zip(look.pictures(images, "REAL"), captions, strict=True))
         self._put(slot, _COLUMN, gr.update(visible=True))
         self._put(slot, _HEADING, "<h2>Real</h2>")
         self._put(slot, _GALLERY, gr.update(value=shown, label="Real", columns=across))
@@ -146,6 +148,8 @@ def real_like(name: str, form: Form) -> ImageSet:
     asked = seeds(form)
     have = DATASETS[name].splits[SPLIT]
     wanted = min(len(asked), have)
+    if form.quantity is not None and not form.any_quantity and DATASETS[name].quantity:
+        return nearest(real_images(name, SPLIT), form.quantity, wanted)
     # a seed of ours goes to 2**63 - 1, which numpy takes as well
     if form.label in (None, ANY_LABEL):
         return real_images(name, SPLIT, wanted, asked[0])
@@ -155,6 +159,18 @@ def real_like(name: str, form: Form) -> ImageSet:
         drawn = real_images(name, SPLIT, None)
     fits = [i for i, label in enumerate(drawn.labels or ()) if label == form.label]
     return drawn.take(fits[:wanted]) if fits else drawn.take(range(wanted))
+
+
+def nearest(images: ImageSet, quantity: float, wanted: int) -> ImageSet:
+    """The images whose number is nearest to `quantity`, one a person before a second of anyone."""
+    away = np.abs(np.asarray(images.quantities or [0.0] * len(images)) - quantity)
+    order = np.argsort(away, kind="stable")
+    turns: dict[str, int] = {}
+    turn = np.empty(len(images), np.int64)
+    for place in order.tolist():
+        person = (images.subjects or ("",) * len(images))[place]
+        turn[place] = turns[person] = turns.get(person, -1) + 1
+    return images.take(order[np.argsort(turn[order], kind="stable")][:wanted])
 
 
 def _across(form: Form, columns: int) -> int:
@@ -172,6 +188,8 @@ def _captions(result: Result) -> list[str]:
         for seed in request.seeds:
             walked = f" to {request.towards}, {request.mix:.0%} of the way" if request.mix is not None else ""
             label = f", {request.label}" if request.label else ""
+            about = result.card.quantity
+            label += f", {about['name']} {request.quantity:g} {about['unit']}" if request.quantity is not None else ""
             captions.append(f"{result.card.name}, seed {seed}{walked}{label}, synthetic")
     return captions
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from demos import widgets
-from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK
+from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK, asked_quantity
 from medgen import ModelCard
 from medgen.data import available
 
@@ -24,6 +24,7 @@ class Controls:
     Args:
         modality: which cards are offered.
         models: which are chosen; also the first of `fields`.
+        mode: images or a walk; also one of `fields`.
         fields: one component a field of `form.Form`, in its order.
         go: starts a run.
         halt: stops it.
@@ -31,6 +32,7 @@ class Controls:
 
     modality: gr.Dropdown
     models: gr.CheckboxGroup
+    mode: gr.Radio
     fields: list[gr.blocks.Block]
     go: gr.Button
     halt: gr.Button
@@ -83,11 +85,12 @@ def on_modality(modality: str) -> Any:
     return gr.update(choices=widgets.model_choices(found), value=chosen_at_first(found))
 
 
-def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:
+def on_choice(models: list[str], mode: str, label: str | None, quantity: float | None = None) -> list[Any]:
     """Shows the fields that the chosen models and the mode have.
 
     Returns:
-        Updates of `[mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]`.
+        Updates of `[mode, seeds, count, towards, frames, label, steps, guidance, denoising, real, quantity,
+        any_quantity]`.
     """
     found = widgets.known_cards()
     chosen = [found[name] for name in models if name in found]
@@ -111,7 +114,21 @@ def on_choice(models: list[str], mode: str, label: str | None) -> list[Any]:
         with_default(chosen, "guidance"),
         gr.update(visible=not walk and bool(takers("steps"))),
         gr.update(visible=not walk and data),
+        *number(chosen, quantity),
     ]
+
+
+def number(chosen: list[ModelCard], value: float | None) -> tuple[Any, Any]:
+    """The slider of the number that these models may be asked for, and its box, as the first card describes it."""
+    about = asked_quantity(chosen)
+    if not about:
+        return gr.update(visible=False), gr.update(visible=False)
+    low, high, step = (about[key] for key in ("low", "high", "step"))
+    inside = value is not None and low <= value <= high
+    start = value if inside else min(max(0.0, low), high)
+    title = f"{about['name'].capitalize()}, {about['unit']}"
+    slider = gr.update(visible=True, minimum=low, maximum=high, step=step, value=start, label=title)
+    return slider, gr.update(visible=True, label=f"Any {about['name']}")
 
 
 def with_default(chosen: list[ModelCard], control: str) -> Any:
@@ -144,6 +161,8 @@ def create(page: gr.Blocks) -> Controls:
         # text, not numbers: gradio turns an empty number field into 0
         steps = gr.Textbox("", label="Steps", info="empty = default", visible=False, elem_id="steps", min_width=140)
         guidance = gr.Textbox("", label="Guidance", info="empty = default", visible=False, min_width=140)
+        quantity = gr.Slider(0, 1, 0, label="Quantity", visible=False, elem_id="quantity", min_width=260)
+        any_quantity = gr.Checkbox(False, label="Any", visible=False, elem_id="any-quantity", min_width=160)
     with gr.Row():
         denoising = gr.Checkbox(True, label="Show denoising", min_width=160)
         real = gr.Checkbox(True, label="Real images beside", min_width=160)
@@ -151,8 +170,8 @@ def create(page: gr.Blocks) -> Controls:
         halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=120)
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     modality.input(on_modality, modality, models, **quiet)
-    shown = [mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]
-    gr.on([models.change, mode.input], on_choice, [models, mode, label], shown, **quiet)
+    shown = [mode, seeds, count, towards, frames, label, steps, guidance, denoising, real, quantity, any_quantity]
+    gr.on([models.change, mode.input], on_choice, [models, mode, label, quantity], shown, **quiet)
     page.load(on_load, None, [modality, models], **quiet)
-    fields = [models, mode, seeds, count, towards, frames, label, steps, guidance, denoising, real]
-    return Controls(modality, models, fields, go, halt)
+    fields = [models, *shown]
+    return Controls(modality, models, mode, fields, go, halt)

@@ -17,13 +17,13 @@ from PIL import Image
 from demos import look, walk
 from demos.form import ANY_LABEL, IMAGES, MAX_FRAMES, MAX_IMAGES, WALK, Form, counts_on
 from demos.runner import Result
-from medgen import MedgenError, ModelCard, Request
+from medgen import MedgenError, ModelCard, Request, backend
 from medgen.atomic import replacing, write_json
 from medgen.files import zip_writer
 from medgen.provenance import NOTICE, read_manifest, requests_of
 
 Manifest = dict[str, Any]
-_UNASKED = ("severity", "age", "sex", "view", "cohort", "region", "quantity")
+_UNASKED = ("severity", "age", "sex", "view", "cohort", "region")
 """Fields of `Request` that the Generate form does not have."""
 
 
@@ -48,7 +48,7 @@ def pack(
     Args:
         results: what the models have finished, at least one.
         place: folder to write into.
-        format: "png" or "dcm".
+        format: one of `medgen.files.formats` of all their cards.
         columns: model name -> more cells of labels.csv, one mapping from column to text a picture.
         more: name in the ZIP -> content of other files.
 
@@ -63,7 +63,8 @@ def pack(
     path = place / f"medgen-{'-'.join(r.card.name for r in results)[:80]}-seed{seeds[0]}-{format}.zip"
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for result in results:
-            with zip_writer(result.card, place / f".{result.card.name}.zip", format) as writer:
+            inside = zip_writer(result.card, place / f".{result.card.name}.zip", format)
+            with backend.using(result.runtime), inside as writer:
                 cells = iter(columns[result.card.name] if columns else ())
                 for images, request in parts(result):
                     writer.add(images, request, columns=list(islice(cells, len(images))) if columns else None)
@@ -149,6 +150,7 @@ def form_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> Form
     seeds = first[0].seeds
     for _, requests in asked:
         _require_one_question(requests, first, walk)
+    quantity = shared(asked, "quantity")
     return Form(
         models=list(manifests),
         mode=WALK if walk else IMAGES,
@@ -161,6 +163,8 @@ def form_of(manifests: dict[str, Manifest], cards: dict[str, ModelCard]) -> Form
         guidance=number_text(shared(asked, "guidance")),
         denoising=False,
         real=False,
+        quantity=quantity,
+        any_quantity=quantity is None,
     )
 
 

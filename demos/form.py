@@ -36,6 +36,8 @@ class Form:
         guidance: a number as text; "" = each model's default.
         denoising: stream unfinished pictures.
         real: show real images of the training data beside.
+        quantity: what the slider says of `card.quantity`, in its unit.
+        any_quantity: leave that number to each model.
     """
 
     models: list[str]
@@ -49,6 +51,8 @@ class Form:
     guidance: str
     denoising: bool
     real: bool
+    quantity: float | None = None
+    any_quantity: bool = True
 
 
 FIELDS = tuple(f.name for f in fields(Form))
@@ -72,7 +76,17 @@ def problems(form: Form) -> dict[str, str]:
             found["frames"] = f"Give a whole number from 2 to {MAX_FRAMES}."
     elif not whole(form.count, 1, MAX_IMAGES):
         found["count"] = f"Give a whole number from 1 to {MAX_IMAGES}."
+    if not form.any_quantity and takes("quantity", form.models):
+        about = asked_quantity(_chosen(form))
+        low, high, unit = about.get("low", -float("inf")), about.get("high", float("inf")), about.get("unit", "")
+        if form.quantity is None or not low <= form.quantity <= high:
+            found["quantity"] = f"Give a number from {low:g} to {high:g} {unit}."
     return found | sampling_problems(form.steps, form.guidance, form.models)
+
+
+def asked_quantity(chosen: Sequence[ModelCard]) -> dict[str, Any]:
+    """`card.quantity` of the first of these models that may be asked for a number; empty where none may."""
+    return next((card.quantity for card in chosen if "quantity" in card.controls), {})
 
 
 def sampling_problems(steps: str, guidance: str, models: Sequence[str]) -> dict[str, str]:
@@ -91,11 +105,20 @@ def takes(control: str, models: Sequence[str]) -> bool:
 
     A field that turns red where nobody sees it would keep a run from starting without a word.
     """
-    try:
-        found = cards()
-    except MedgenError:  # the run itself says which card is broken
-        return True
+    found = _known()
     return any(name not in found or control in found[name].controls for name in models)
+
+
+def _chosen(form: Form) -> list[ModelCard]:
+    return [card for name, card in _known().items() if name in form.models]
+
+
+def _known() -> dict[str, ModelCard]:
+    """The models here; none where a card is broken: the run itself says which."""
+    try:
+        return cards()
+    except MedgenError:
+        return {}
 
 
 def validator(*values: Any) -> list[dict[str, Any]]:
@@ -148,7 +171,8 @@ def counts_on(numbers: Sequence[int]) -> bool:
 def request(form: Form, card: ModelCard) -> Request:
     """The form's question in the words of `card`: controls that it lacks are left out (`left_out` says which)."""
     label = form.label if "label" in card.controls and form.label in card.labels else None
-    return sampled(Request(seeds=seeds(form), label=label), card, form.steps, form.guidance)
+    quantity = None if form.any_quantity or "quantity" not in card.controls else form.quantity
+    return sampled(Request(seeds=seeds(form), label=label, quantity=quantity), card, form.steps, form.guidance)
 
 
 def sampled(request: Request, card: ModelCard, steps: str, guidance: str) -> Request:
@@ -166,6 +190,8 @@ def left_out(form: Form, card: ModelCard) -> str:
     if form.label not in (None, ANY_LABEL) and form.label not in (card.labels if "label" in card.controls else ()):
         ignored.append(f"no label “{form.label}”")
     ignored += [f"no {n}" for n in ("steps", "guidance") if getattr(form, n).strip() and n not in card.controls]
+    if not form.any_quantity and "quantity" not in card.controls and takes("quantity", form.models):
+        ignored.append(f"no {asked_quantity(_chosen(form)).get('name', 'quantity')}")
     return f"This model takes {' and '.join(ignored)}." if ignored else ""
 
 

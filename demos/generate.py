@@ -12,14 +12,15 @@ from typing import Any
 
 import gradio as gr
 
-from demos import controls, downloads, lane, runner, running, scratch, widgets
+from demos import controls, downloads, lane, preview, replay, runner, running, scratch, widgets
 from demos.columns import Columns
 from demos.form import FIELDS, IMAGES, Form, tasks, validator
 from demos.runner import Loading, Process, Result
 from medgen import MedgenError
+from medgen.files import formats
 
 TITLE = "Generate"
-FORMATS = [("PNG", "png"), ("DICOM", "dcm")]
+FORMATS = {"png": "PNG", "dcm": "DICOM", "nii": "NIfTI"}
 IDLE = "Choose models and press Generate."
 
 
@@ -95,32 +96,50 @@ def fill(path: str | None) -> list[Any]:
     same = {name: card for name, card in found.items() if card.modality == modality}
     models = gr.update(choices=widgets.model_choices(same), value=form.models)
     label = gr.update(choices=controls.labels_of(form.models), value=form.label)
-    values = {**{name: getattr(form, name) for name in FIELDS}, "models": models, "label": label}
+    slider, _ = controls.number([found[name] for name in form.models], form.quantity)
+    values = {name: getattr(form, name) for name in FIELDS}
+    values |= {"models": models, "label": label, "quantity": slider}
     return [manifests, modality, *values.values()]
+
+
+def choices(models: list[str]) -> list[tuple[str, str]]:
+    """(shown, format) of the formats that the pictures of all of these models can be saved as."""
+    found = widgets.known_cards()
+    can = [formats(found[name]) for name in models if name in found] or [("png", "dcm")]
+    return [(word, format) for format, word in FORMATS.items() if all(format in one for one in can)]
+
+
+def on_models(models: list[str], format: str) -> Any:
+    """The formats of the chosen models; the one chosen before stays where it can."""
+    offered = choices(models)
+    return gr.update(choices=offered, value=format if format in dict(offered).values() else offered[0][1])
 
 
 def create(page: gr.Blocks, process: Process = runner.run) -> None:
     """Puts the tab into `page`; `process` runs its tasks."""
     form = controls.create(page)
+    preview.create(form.models, form.mode, form.fields)
     status = running.status_line(IDLE, "status")
     columns = Columns.components()
     with gr.Row(elem_classes="downloads"):
-        format = gr.Radio(FORMATS, value="png", label="Download as", min_width=200)
+        format = gr.Radio(choices([]), value="png", label="Download as", min_width=200)
         archive = gr.DownloadButton("Download ZIP", interactive=False, elem_id="zip", min_width=180)
         upload = gr.UploadButton("Load a manifest or ZIP", min_width=180, elem_id="manifest", type="filepath")
     verdict = gr.Markdown(elem_id="verdict")
     with gr.Accordion("Single files", open=False, visible=False) as box:
         files = gr.File(label="Manifests, and the animation of a walk", file_count="multiple", interactive=False)
     with gr.Accordion("About the chosen models", open=False):
+        form.models.change(on_models, [form.models, format], format, show_progress="hidden", api_visibility="private")
         form.models.change(controls.about, form.models, gr.Markdown(), show_progress="hidden", api_visibility="private")
     results, expected = gr.State([], time_to_live=3600), gr.State({})
     shown, packing = [status, results, *columns], [results, format, expected]
 
     def on_generate(session: str, *values: Any) -> Iterator[list[Any]]:
-        yield from generate(process, session, *values)
+        *fields, known = values
+        yield from generate(replay.recorded(process, known or {}), session, *fields)
 
     buttons = running.Buttons(form.go, form.halt, status)
-    ended = running.wire(page, buttons, on_generate, form.fields, shown, validator)
+    ended = running.wire(page, buttons, on_generate, [*form.fields, expected], shown, replay.beside(validator))
     for trigger in (*ended, format.change):
         trigger(_on_pack, packing, [archive, box, files, verdict], show_progress="hidden",
                 api_visibility="private")  # fmt: skip

@@ -12,7 +12,19 @@ from typing import Any
 
 import gradio as gr
 
-from demos import downloads, export_set, lane, opinions, pathology_controls, region, runner, running, scratch, widgets
+from demos import (
+    downloads,
+    export_set,
+    lane,
+    opinions,
+    pathology_controls,
+    region,
+    replay,
+    runner,
+    running,
+    scratch,
+    widgets,
+)
 from demos.opinions import Judge
 from demos.pathology_controls import on_choice
 from demos.pathology_form import FIELDS, MODALITY, PathologyForm, cells, form_of, offered, tasks, validator
@@ -128,10 +140,11 @@ def _create_grid(page: gr.Blocks, process: Process, judge: Judge, finished: gr.S
     expected = gr.State({})
 
     def on_generate(session: str, *values: Any) -> Iterator[list[Any]]:
-        yield from generate(process, judge, session, *values)
+        *own, known = values
+        yield from generate(replay.recorded(process, known or {}), judge, session, *own)
 
-    buttons = running.Buttons(go, halt, status)
-    ended = running.wire(page, buttons, on_generate, fields, [status, finished, grid], validator, KEY)
+    buttons, check = running.Buttons(go, halt, status), replay.beside(validator)
+    ended = running.wire(page, buttons, on_generate, [*fields, expected], [status, finished, grid], check, KEY)
     for trigger in (*ended, format.change):
         trigger(_on_pack, [finished, format, expected], [archive, verdict], show_progress="hidden",
                 api_visibility="private")  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from medgen import Generator, ImageSet, MedgenError, ModelCard, Request, Stopped, load
+from medgen import Generator, ImageSet, MedgenError, ModelCard, Request, Stopped, backend, load
 from medgen.image import concatenate
 
 KEPT_MODELS = 6
@@ -27,10 +27,11 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True)
 class Task:
-    """One call of `sample()`."""
+    """One call of `sample()`; `runtime` is that of a manifest whose pixels are to be made again, or None."""
 
     card: ModelCard
     request: Request
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Result:
         images: the answers, in the order of the requests.
         seconds: time inside `sample()`, without loading and without previews.
         peak_mb: highest memory of the process (or of the GPU, where that is more) while sampling, MiB.
+        runtime: that made them; None where nobody said.
     """
 
     card: ModelCard
@@ -68,6 +70,7 @@ class Result:
     images: ImageSet
     seconds: float
     peak_mb: float
+    runtime: str | None = None
 
 
 Event = Loading | Step | Result
@@ -186,11 +189,12 @@ def _sample(
             preview_seconds += time.perf_counter() - started
         put(Step(task.card.name, index, done, total, picture))
 
-    with PeakMemory() as memory:
+    with PeakMemory() as memory, backend.using(task.runtime):
+        runtime = backend.name()
         started = time.perf_counter()
         images = generator.sample(task.request, on_step)
         seconds = time.perf_counter() - started - preview_seconds
-    return Result(task.card, (task.request,), images, seconds, memory.peak_mb)
+    return Result(task.card, (task.request,), images, seconds, memory.peak_mb, runtime)
 
 
 def joined(first: Result, second: Result) -> Result:

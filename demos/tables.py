@@ -12,6 +12,10 @@ import pandas as pd
 from eval import board, translation_board
 
 MISSING = "-"
+COSTS = (
+    "Cost and origin. Seconds by the clock depend on what else the machine had to do; CPU seconds, those of all "
+    "threads together, hardly do. Reports from before they were counted lack them."
+)
 _SOURCES = ("Trained on", "Licence", "Commit", "Measured")
 _WORDS = (
     *_SOURCES,
@@ -112,11 +116,11 @@ def translated(table: pd.DataFrame, caption: str) -> str:
 
 def origins(table: pd.DataFrame, caption: str) -> str:
     """What the models cost and where they and the numbers come from."""
-    heads = ["Model", "Seconds<br>an image", "Parameters", "Images<br>seen", *_SOURCES]
+    heads = ["Model", "Seconds<br>an image", "CPU seconds<br>an image", "Parameters", "Images<br>seen", *_SOURCES]
     body = []
-    for _, row in table[table["family"] != board.FLOOR].iterrows():
-        numbers = [_number(row["seconds_per_image"], "{:.3g}"), _number(row["params"] / 1e6, "{:.1f} million"),
-                   _number(row["images_seen"], "{:,.0f}")]  # fmt: skip
+    for _, row in table[~table["family"].isin(board.NO_MODEL)].iterrows():
+        seconds = [_number(row[name], "{:.3g}") for name in board.SECONDS]
+        numbers = [*seconds, _number(row["params"] / 1e6, "{:.1f} million"), _number(row["images_seen"], "{:,.0f}")]
         trained = ", ".join(filter(None, (row["data"], row["hardware"])))
         sources = [trained, row["licence"], row["commit"][:8], row["created"][:10]]
         cells = [f"<td>{number}</td>" for number in numbers]
@@ -152,6 +156,19 @@ def plain(table: pd.DataFrame, caption: str) -> str:
     return _table([escape(head).replace(" ", "<br>") for head in table.columns], body, caption)
 
 
+def in_words(table: pd.DataFrame, caption: str) -> str:
+    """The same where cells are sentences: all to the left; "" where it has no rows."""
+    if table.empty:
+        return ""
+    body = [
+        f"<tr><th scope='row'>{escape(str(name))}</th>"
+        + "".join(f"<td class='words'>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
+        for name, *cells in table.itertuples(index=False, name=None)
+    ]  # fmt: skip
+    made = _table([escape(head) for head in table.columns], body, caption)
+    return made.replace("<th scope='col'>", "<th scope='col' class='words'>").replace("='board'", "='board prose'")
+
+
 def _text_row(heads: list[str], row: tuple[str, ...]) -> str:
     """A row of text under `heads`; its first cell names it, and an interval stands under its value."""
     name, *cells = map(str, row)
@@ -163,8 +180,8 @@ def _text_row(heads: list[str], row: tuple[str, ...]) -> str:
 
 
 def _limited(cell: str) -> str:
-    """A value with its interval or range under it."""
-    found = re.fullmatch(r"(\S+(?: %)?) (\[.+\]|\(\S+ to \S+\))", cell)
+    """A value, or a verdict and a value, with its interval or range under it."""
+    found = re.fullmatch(r"((?:[a-z ]+: )?\S+(?: %)?) (\[.+\]|\(\S+ to \S+\))", cell)
     return escape(cell) if found is None else f"{escape(found[1])}<small>{escape(found[2])}</small>"
 
 
@@ -173,6 +190,8 @@ def _heading(name: str) -> str:
     sign, words = ("↓", "lower is better") if metric.lower_is_better else ("↑", "higher is better")
     if name in translation_board.SIGNED:
         sign, words = "→ 0", "best at 0"
+    if metric.like_real:
+        sign, words = "→ real", "best as of real images"
     return f"{escape(metric.title).replace(' ', '<br>')} <span role='img' aria-label='{words}'>{sign}</span>"
 
 
@@ -188,10 +207,11 @@ def _number(value: float, layout: str) -> str:
 
 def _row(row: pd.Series[Any], cells: list[str]) -> str:
     """One model; the row of real images looks different, because it is no model."""
-    is_floor = row["family"] in (board.FLOOR, translation_board.BASELINE)
+    beside = {translation_board.BASELINE: "baseline", board.REFERENCE: "reference"}
+    is_floor = row["family"] in (board.FLOOR, *beside)
     title, name = row["title"] or row["model"], row["model"]
     if is_floor:
-        title, name = ("Real images", "the floor") if row["family"] == board.FLOOR else (title, "baseline")
+        title, name = ("Real images", "the floor") if row["family"] == board.FLOOR else (title, beside[row["family"]])
     head = f"<th scope='row'>{escape(title)}<small>{escape(name)}</small></th>"
     return f"<tr{' class=floor' * is_floor}>{head}{''.join(cells)}</tr>"
 

@@ -12,6 +12,7 @@ import gradio as gr
 
 from demos import (
     lane,
+    replay,
     runner,
     running,
     scratch,
@@ -56,13 +57,14 @@ def create(page: gr.Blocks, process: Process = runner.portions, measure: Measure
         models.change(volume_controls.about, models, gr.Markdown(), **QUIET)
 
     def on_go(session: str, *values: Any) -> Iterator[list[Any]]:
-        yield from volume_run.run(process, measure, session, *values)
+        *fields, known = values
+        yield from volume_run.run(replay.recorded(process, known or {}), measure, session, *fields)
 
     def validator(*values: Any) -> list[dict[str, Any]]:
         return volume_form.validated(values, widgets.known_cards())
 
-    buttons = running.Buttons(form.go, form.halt, status)
-    ended = running.wire(page, buttons, on_go, form.fields, [status, columns, made], validator, KEY)
+    buttons, check = running.Buttons(form.go, form.halt, status), replay.beside(validator)
+    ended = running.wire(page, buttons, on_go, [*form.fields, expected], [status, columns, made], check, KEY)
     for trigger in ended:
         trigger(volume_shelf.after_run, [made, opened], sides, **QUIET)
         trigger(_on_pack, [made, expected], [archive, verdict], **QUIET)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demos.form import MAX_MODELS, is_seed, number, sampled, sampling_problems, takes, whole
+from demos.form import MAX_MODELS, asked_quantity, is_seed, number, sampled, sampling_problems, takes, whole
 from demos.runner import Task
 from medgen import MedgenError, ModelCard, Request
 from medgen.generator import MAX_SEED
@@ -73,11 +73,6 @@ def groups(found: dict[str, ModelCard]) -> list[tuple[str, str]]:
         count[group(card)] = count.get(group(card), 0) + 1
     names = sorted(count, key=lambda name: (-count[name], name))
     return [(VOLUMES[name].title if name in VOLUMES else name, name) for name in names]
-
-
-def asked_quantity(chosen: list[ModelCard]) -> dict[str, Any]:
-    """`card.quantity` of the first of these models that may be asked for a number; empty where none may."""
-    return next((card.quantity for card in chosen if "quantity" in card.controls), {})
 
 
 def problems(form: VolumeForm, found: dict[str, ModelCard]) -> dict[str, str]:
