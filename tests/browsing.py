@@ -107,3 +107,25 @@ def watched(browser: BrowserContext) -> Iterator[Page]:
     tab.close()
     assert hosts <= {"127.0.0.1", "localhost", "data", "blob"}
     assert faults == [], faults
+
+
+def finish(page: Page, run: str, word: str) -> str:
+    """Waits until the status of `run` says `word` and it can be started again; returns the status."""
+    from playwright.sync_api import expect
+
+    status = page.locator(f"#{run}-status")
+    expect(status).to_contain_text(word)
+    expect(page.locator(f"#{run}-go")).to_be_enabled()
+    return status.inner_text()
+
+
+def download(page: Page, button: str, folder: Path) -> Path:
+    """Presses `button` once it can be pressed, and keeps in `folder` what it gives; returns the file."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(button)).to_be_enabled()
+    with page.expect_download() as waiting:
+        page.locator(button).click()
+    saved = folder / waiting.value.suggested_filename
+    waiting.value.save_as(saved)
+    return saved

@@ -2,14 +2,20 @@
 
 import csv
 import io
+import os
 import zipfile
 
+import brain_fakes
 import browsing
 import numpy as np
 import pytest
 from PIL import Image
 
 from medgen.record import hash_split
+
+# compiling a made-up network for one test takes seconds, and a cache would outlive it; tests of the compiled runtime
+# ask for it by name. Children that tests start inherit this.
+os.environ.setdefault("MEDGEN_RUNTIME", "torch")
 
 LABELS = ("normal", "bacterial_pneumonia", "viral_pneumonia")
 ADULT_LABELS = ("No Finding", "Pneumonia", "Effusion|Pneumonia")
@@ -95,3 +101,11 @@ def adults(path):
         rows += [(f"{patient}_{k:03}.webp", label, patient, *known) for k in range(2)]
     images = [webp(made_up_xray(1000 + i, 60)) for i in range(len(rows))]
     compact_archive(path, ("file", "labels", "patient", "age", "sex", "view"), rows, images)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """A folder with made-up heads in the layout of IXI."""
+    root = tmp_path_factory.mktemp("heads")
+    brain_fakes.ixi(root / "IXI")
+    return root

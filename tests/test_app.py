@@ -325,6 +325,7 @@ def test_the_form_shows_what_the_chosen_models_and_the_mode_have(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("mode", "seeds", "count", "towards", "frames", "label", "steps", "guidance", "denoising", "real")
+    names += ("quantity", "any_quantity")
 
     def choose(models: list[str], mode: str) -> dict[str, dict]:
         return dict(zip(names, controls.on_choice(models, mode, "ill"), strict=True))

@@ -11,9 +11,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NO_TORCH = [
     "image",
+    "instrument",
     "generator",
     "card",
     "registry",
+    "normal",
+    "artefacts",
+    "solver",
+    "gan",
+    "diffusion",
+    "translator",
+    "volume_models",
+    "inpaint",
     "data",
     "catalogue",
     "conditions",

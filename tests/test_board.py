@@ -11,43 +11,18 @@ from pathlib import Path
 import gradio as gr
 import pandas as pd
 import pytest
+from board_fakes import add, write
 
 from demos import board as tab
 from eval import board, plots, summary
 from eval.report import METRICS
 from medgen import MedgenError, ModelCard
 
-WEIGHTS = {"model.safetensors": "a" * 64}
-
 
 @pytest.fixture(autouse=True)
 def house(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path))
     return tmp_path
-
-
-def add(house: Path, name: str, *, family: str = "noise", weights: dict[str, str] = WEIGHTS) -> Path:
-    ModelCard(
-        name=name, family=family, title=f"Title of {name}", modality="CR", unit="au", window=(0.0, 255.0),
-        shape=(1, 8, 8), licence="MIT", limits="None.", weights=weights, data="kermany_cxr_128",
-        trained={"images_seen": 1000, "parameters": 123},
-    ).save(house / name)  # fmt: skip
-    return house / name
-
-
-def write(folder: Path, *, file: str = "report.json", created: str = "2025-01-01", fid: float | None = 30.0, **changed):
-    """A report with `fid`, and 0.5 for the rest."""
-    entry = {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.85}
-    metrics = {name: dict(entry) for name in METRICS}
-    metrics["fid"] = {"value": fid, "low": fid and fid - 2, "high": fid and fid + 2, "floor": 23.0}
-    values = {
-        "protocol": "cxr-128", "data": "kermany_cxr_128", "split": "test", "model": folder.name,
-        "real_sha256": "f" * 64, "n_real": 584, "n_fake": 584, "n_subjects": 326, "k": 5,
-        "extractor": {"name": "inception-v3-2048", "sha256": "7ff4a85c" + "0" * 56}, "metrics": metrics,
-        "weights": WEIGHTS, "commit": "abc", "versions": {"numpy": "2"}, "created": created,
-        "seconds": {"sampling": 58.4, "features": 1.0, "metrics": 1.0}, "seconds_per_image": 0.1,
-    } | changed  # fmt: skip
-    (folder / file).write_text(json.dumps(values))
 
 
 def test_every_model_is_a_row_and_a_missing_number_is_nan(house):
@@ -157,6 +132,7 @@ def test_a_measured_model_is_not_called_unmeasured_in_the_table_of_another_group
         (lambda text: text.replace('"n_real": 584', '"n_real": "many"'), "n_real is missing or of the wrong type"),
         (lambda text: text.replace("30.0", '"thirty"'), "the metric fid does not hold numbers"),
         (lambda text: text.replace("30.0", "NaN"), "NaN is not JSON"),
+        (lambda text: text.replace('"kid"', '"beauty"'), "there is no metric 'beauty'"),
         (lambda text: text.replace('"sha256": "7ff4', '"sha": "7ff4'), "extractor needs a name and a sha256"),
         (lambda text: text.replace('"weights": {', '"weights": [], "x": {'), "weights is missing or of the wrong type"),
         (lambda text: text.replace("aaaa", "bbbb"), "made with other weights"),
@@ -221,7 +197,7 @@ def test_exports_can_be_read_back(house):
     latex = board.export(table, "latex")
     assert r"a\_1 & noise & 584 & - &" in latex
     assert r"b & noise & 584 & 30.00 [28.00, 32.00] &" in latex
-    assert latex.count(r"\begin{tabular}{llrrrrrrrr}") == 1
+    assert latex.count(rf"\begin{{tabular}}{{ll{'r' * (1 + len(METRICS))}}}") == 1
     with pytest.raises(MedgenError, match="no export as 'xlsx'"):
         board.export(table, "xlsx")
 

@@ -213,6 +213,8 @@ def test_the_board_shows_numbers_and_dashes_and_fits_a_phone(page: sync_api.Page
 def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(page: sync_api.Page) -> None:
     seed = page.locator("#seed textarea, #seed input")
     seed.fill("minus one")
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+    page.wait_for_timeout(300)  # what the page still had to do with the field is done
     page.locator("#generate").focus()
     page.keyboard.press("Enter")
     sync_api.expect(page.locator("#seed")).to_contain_text("Give a whole number such as 0")

@@ -175,7 +175,7 @@ def test_columns_that_are_none_are_refused(columns, sentence):
 
 def test_every_cohort_of_the_catalogue_has_one_healthy_word():
     for entry in DATASETS.values():
-        assert len(set(HEALTHY) & set(entry.labels)) == 1
+        assert len(set(HEALTHY) & set(entry.labels)) == (1 if entry.labels else 0)
 
 
 def drawn(height, width, seed=0):

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from eval import board, fakes, protocols, report, run
-from medgen import ImageSet, MedgenError, ModelCard, Request, load
+from eval import board, fakes, protocols, report, run, setting
+from eval.reduction import source_of
+from eval.shards import shards
+from medgen import ImageSet, MedgenError, ModelCard, Request, backend, load
 from medgen.data import DATASETS, available, real
 
 LABELS = ("bacterial_pneumonia", "normal", "viral_pneumonia")
@@ -85,7 +87,8 @@ def test_a_report_says_what_was_compared_with_what(house, capsys):
         assert found["k"] == 5
         assert found["seconds"]["sampling"] > 0
         assert found["seconds_per_image"] == pytest.approx(found["seconds"]["sampling"] / 20)
-        assert found["versions"]["numpy"] == np.__version__
+        assert found["cpu_seconds_per_image"] == pytest.approx(found["seconds"]["sampling_cpu"] / 20)
+        assert found["versions"]["numpy"] == np.__version__ and found["runtime"] == "torch"
         assert found["metrics"]["recall"]["value"] == 0.0  # noise never comes near a picture
         assert found["metrics"]["kid"]["low"] < found["metrics"]["kid"]["value"] < found["metrics"]["kid"]["high"]
         assert found["metrics"]["recall"]["floor"] > 0.5  # other real pictures do
@@ -136,6 +139,8 @@ def test_splits_and_limits_have_their_own_files_and_leave_the_report_alone(house
     assert measured("noise-a", "--limit", "8") == 0
     assert measured("noise-a", "--limit", "500") == 0  # more than there are: the whole split, and no more fakes
     assert measured("noise-a", "--n", "30") == 0
+    made = report.read(house / "noise-a" / "report-test-pixels-32-30.json")["command"]
+    assert made == "python -m eval.run noise-a --protocol cxr-128 --extractor pixels-32 --n 30 --repeats 20"
     names = {path.name: report.read(path) for path in (house / "noise-a").glob("report*.json")}
     assert {name: (r["split"], r["n_real"], r["n_fake"]) for name, r in names.items()} == {
         "report-val-pixels-32-12.json": ("val", 12, 12),
@@ -165,21 +170,39 @@ def test_no_floor_patient_is_among_the_real_ones_and_the_floor_has_the_same_n():
     assert again.floor.subjects == found.floor.subjects
 
 
-def test_other_steps_are_asked_and_said_and_never_become_the_report(house, tmp_path, capsys):
+def test_other_steps_are_asked_and_said_and_never_become_the_report(house, tmp_path):
     replace(card("noise-s"), controls=("steps",), steps=3).save(house / "noise-s")
-    flags = ["noise-s", "--protocol", "cxr-128", "--split", "val", "--extractor", "pixels-32", "--steps", "7"]
-    with pytest.raises(SystemExit):
-        run.main(flags)
-    assert "need --out" in capsys.readouterr().err
-    assert run.main([*flags, "--out", str(tmp_path / "seven.json")]) == 0
+    flags = ["noise-s", "--protocol", "cxr-128", "--extractor", "pixels-32"]
+    assert run.main([*flags, "--steps", "7", "--out", str(tmp_path / "seven.json")]) == 0
     assert json.loads((tmp_path / "seven.json").read_text())["steps"] == 7
     assert [path.name for path in (house / "noise-s").iterdir()] == ["card.json"]
+    assert run.main([*flags, "--steps", "7", "--runtime", "openvino"]) == 0
+    assert run.main([*flags, "--steps", "3"]) == 0
+    names = sorted(path.name for path in (house / "noise-s").glob("*-pixels-32-20.json"))
+    assert names == ["report-test-pixels-32-20.json", "variant-7-steps-openvino-float32-test-pixels-32-20.json"]
+    found = report.read(house / "noise-s" / names[1])
+    assert (found["steps"], found["sampled_by"], found["variant"]) == (7, "openvino", "7 steps, OpenVINO float32")
     model = load("noise-s")
     like = Request(seeds=(), steps=7)
     seen = []
     model.sample, real_sample = lambda asked: (seen.append(asked.steps), real_sample(asked))[1], model.sample
     fakes.sample(model, (0, 1), (None, None), like)
     assert seen == [7]
+
+
+@pytest.mark.parametrize("protocol", ["t1-t2-256", "hippo-48"])
+def test_a_runtime_that_would_be_ignored_is_refused(protocol, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["x", "--protocol", protocol, "--runtime", "openvino", "--out", str(tmp_path / "x.json")])
+    assert "--runtime is for models of images" in capsys.readouterr().err
+
+
+def test_only_what_is_sampled_is_computed_by_another_runtime(monkeypatch):
+    monkeypatch.setenv("MEDGEN_RUNTIME", "torch")
+    seen = []
+    monkeypatch.setattr(fakes, "sample", lambda *_, **__: seen.append(backend.asked()))
+    fakes.fakes_of("noise-a", 4, {}, runtime="openvino").source.part(range(4))
+    assert (seen, backend.asked()) == (["openvino"], "torch")
 
 
 def test_a_subset_takes_whole_patients():
@@ -268,6 +291,7 @@ def test_images_come_back_in_the_order_of_their_seeds():
         (["no-such-model"], "There is no model 'no-such-model'"),
         (["noise-small"], "choose the protocol of its data set"),
         (["noise-a", "--limit", "3"], "needs at least 6 images"),
+        (["noise-a", "--n", "1"], "the fake set has 1"),
         (["--images", "nowhere"], "holds 0 PNG files"),
     ],
 )
@@ -286,11 +310,27 @@ def test_an_unknown_protocol_and_missing_data_are_said(house, capsys, monkeypatc
     assert "MEDGEN_DATA" in capsys.readouterr().err
 
 
+def test_the_very_test_images_are_a_perfect_model_and_those_of_another_world_the_worst(tmp_path):
+    """Identical and disjoint sets, from the command to the report."""
+    same, apart = tmp_path / "same", tmp_path / "apart"
+    pixels = real("kermany_cxr_128", "test").uint8()[:, 0]
+    for folder, pictures in ((same, pixels), (apart, pixels // 8 + 220 * (np.arange(128) // 16 % 2))):
+        folder.mkdir()
+        for i, one in enumerate(pictures):
+            Image.fromarray(one.astype(np.uint8)).save(folder / f"{i:03}.png")
+        assert measured("--images", str(folder), "--out", str(tmp_path / f"{folder.name}.json")) == 0
+    found = {name: report.read(tmp_path / f"{name}.json")["metrics"] for name in ("same", "apart")}
+    for name in ("precision", "recall", "coverage"):
+        assert (found["same"][name]["value"], found["apart"][name]["value"]) == (1.0, 0.0), name
+    assert found["same"]["kid"]["value"] <= 0 < found["apart"]["kid"]["value"], "unbiased: equal sets are below 0"
+    assert found["same"]["histogram_distance"]["value"] == 0 < found["apart"]["histogram_distance"]["value"]
+
+
 def test_a_diverged_model_is_not_measured():
-    setting = run.prepare("cxr-128", "test", extractor="pixels-32")
     broken = ImageSet(np.full((20, 1, 128, 128), np.nan, np.float32), "CR", "au", (0.0, 255.0))
-    with pytest.raises(MedgenError, match="NaN"):
-        run.evaluate(setting, fakes.Fakes(broken, None, {"model": "x"}))
+    with shards() as alone, pytest.raises(MedgenError, match="NaN"):
+        prepared = setting.prepare("cxr-128", "test", setting.extractors("pixels-32"), alone)
+        run.evaluate(prepared, fakes.Fakes(source_of(broken), {"model": "x"}))
 
 
 def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp_path, monkeypatch):
@@ -304,15 +344,15 @@ def test_a_folder_of_images_may_be_grey_in_colour_or_16_bit_but_nothing_else(tmp
     for name, content in (("d.png", np.dstack([grey, grey, 255 - grey])), ("d.png", grey[:64])):
         Image.fromarray(content).save(tmp_path / name)
         with pytest.raises(MedgenError, match=r"d\.png is not a grey"):
-            fakes.fakes_from_folder(tmp_path, None, like)
+            assert fakes.fakes_from_folder(tmp_path, None, like).images
     whole = (tmp_path / "a.png").read_bytes()
     for content in (b"no picture", whole[: len(whole) // 2]):
         (tmp_path / "d.png").write_bytes(content)
         with pytest.raises(MedgenError, match=r"d\.png cannot be read"):
-            fakes.fakes_from_folder(tmp_path, None, like)
+            assert fakes.fakes_from_folder(tmp_path, None, like).images
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow now takes every picture for a decompression bomb
     with pytest.raises(MedgenError, match=r"a\.png cannot be read"):
-        fakes.fakes_from_folder(tmp_path, None, like)
+        assert fakes.fakes_from_folder(tmp_path, None, like).images
 
 
 def test_the_real_archive_where_it_is_here(monkeypatch):

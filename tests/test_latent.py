@@ -12,7 +12,7 @@ import torchmetrics
 from accelerate.state import AcceleratorState
 
 import medgen
-from medgen import ImageSet, MedgenError, Region, Request, runtime, weights
+from medgen import ImageSet, MedgenError, Region, Request, runtime, solver, weights
 from medgen.autoencoder import Autoencoder, build
 from medgen.card import ModelCard
 from medgen.diffusion import build as build_diffusion
@@ -217,7 +217,7 @@ def test_outside_the_region_every_pixel_stays_and_inside_it_changes(model):
 def test_a_network_s_pictures_of_severity_zero_are_labelled_healthy(model):
     for severity, label in ((None, "viral_pneumonia"), (0.0, "normal"), (0.5, "viral_pneumonia")):
         request = Request((0, 1), label="viral_pneumonia", severity=severity)
-        assert runtime.to_images(torch.zeros(2, 1, 32, 32), model.card, request).labels == (label,) * 2
+        assert runtime.to_images(np.zeros((2, 1, 32, 32), np.float32), model.card, request).labels == (label,) * 2
 
 
 def test_a_region_of_the_whole_picture_keeps_nothing_of_the_source(model):
@@ -249,15 +249,16 @@ def test_the_network_is_shown_the_source_outside_the_region(model):
     """With nothing to draw but one pixel, the state ends at the source everywhere else, by itself."""
     given, mask = source(), np.zeros((32, 32), bool)
     mask[:8, :8] = True
-    held = Held.of(Request((0,), source=given, region=Region.from_mask(mask)), model.card, model.network)
-    scheduler = model.network.scheduler()
-    scheduler.set_timesteps(3)
-    noisy, sigma = torch.randn(held.source.shape), scheduler.sigmas[1]
-    output = held.fast(scheduler, noisy, torch.randn_like(noisy), sigma)
-    denoised = scheduler.precondition_outputs(noisy, output, sigma)
-    outside = (1 - held.free).bool().expand_as(denoised)
-    assert torch.allclose(denoised[outside], held.source[outside], atol=1e-3)
-    assert not torch.allclose(denoised[~outside], held.source[~outside], atol=1e-1)
+    held = Held.of(Request((0,), source=given, region=Region.from_mask(mask)), model.card, model.trained)
+    levels = model.network.levels
+    random = np.random.default_rng(0)
+    noisy, noise = random.standard_normal((2, *held.source.shape), np.float32)
+    sigma = levels.sigmas(3)[1]
+    output = held.fast(levels, noisy, noise, sigma)
+    denoised = solver.denoised(noisy, output, sigma, levels.sigma_data)
+    outside = np.broadcast_to(~held.free, denoised.shape)
+    assert np.allclose(denoised[outside], held.source[outside], atol=1e-3)
+    assert not np.allclose(denoised[~outside], held.source[~outside], atol=1e-1)
 
 
 def test_a_source_in_another_window_is_brought_to_the_unit_of_the_model(model):

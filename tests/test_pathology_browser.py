@@ -90,23 +90,6 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
         yield tab
 
 
-def finish(page: sync_api.Page, run: str, word: str) -> str:
-    """Waits until the status of `run` says `word` and it can be started again; returns the status."""
-    status = page.locator(f"#{run}-status")
-    sync_api.expect(status).to_contain_text(word)
-    sync_api.expect(page.locator(f"#{run}-go")).to_be_enabled()
-    return status.inner_text()
-
-
-def download(page: sync_api.Page, button: str, folder: Path) -> Path:
-    sync_api.expect(page.locator(button)).to_be_enabled()
-    with page.expect_download() as waiting:
-        page.locator(button).click()
-    saved = folder / waiting.value.suggested_filename
-    waiting.value.save_as(saved)
-    return saved
-
-
 def seen(page: sync_api.Page, place: str) -> list[str]:
     """The alt texts of the pictures below `place`, once all of them have really arrived."""
     page.wait_for_function(
@@ -126,7 +109,7 @@ def test_a_grid_of_labels_and_models_with_opinions_is_made_by_keyboard_saved_and
     page.locator("#pathology-seed").get_by_role("textbox").fill("41")
     page.locator("#pathology-go").focus()
     page.keyboard.press("Enter")
-    assert "3 pictures" in finish(page, "pathology", "Done:")
+    assert "3 pictures" in browsing.finish(page, "pathology", "Done:")
     grid = page.locator(".board.grid")
     sync_api.expect(grid.get_by_role("columnheader")).to_have_count(2)
     heads = grid.locator("th[scope=rowgroup]").all_inner_texts()
@@ -144,7 +127,7 @@ def test_a_grid_of_labels_and_models_with_opinions_is_made_by_keyboard_saved_and
     grid.focus()
     assert grid.evaluate("e => document.activeElement === e"), "what scrolls can be reached by the keyboard"
 
-    saved = download(page, "#pathology-zip", tmp_path)
+    saved = browsing.download(page, "#pathology-zip", tmp_path)
     with zipfile.ZipFile(saved) as archive:
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("noise-a-32/labels.csv"), "utf-8")))
         picture = np.asarray(Image.open(archive.open(f"noise-a-32/{rows[1]['file']}")))
@@ -172,7 +155,7 @@ def test_stop_acts_at_once_and_a_bad_guidance_is_refused_by_name(page: sync_api.
     sync_api.expect(page.locator("#pathology-status")).to_contain_text("step")
     pressed = time.monotonic()
     page.locator("#pathology-stop").click()
-    said = finish(page, "pathology", "Stopped")
+    said = browsing.finish(page, "pathology", "Stopped")
     assert time.monotonic() - pressed < 5.0 * browsing.PATIENCE
     kept = re.search(r"(\d+) finished pictures? w", said)
     assert kept and int(kept[1]) < 6
@@ -181,7 +164,7 @@ def test_stop_acts_at_once_and_a_bad_guidance_is_refused_by_name(page: sync_api.
 
 def test_a_region_of_a_picture_and_of_an_upload_is_changed(page: sync_api.Page, tmp_path: Path) -> None:
     page.locator("#pathology-go").click()
-    finish(page, "pathology", "Done:")
+    browsing.finish(page, "pathology", "Done:")
     page.get_by_role("tab", name="Change a region").click()
     page.locator("#region-picture input").click()
     page.get_by_role("option", name="viral pneumonia · Noise A · seed 0").click()
@@ -189,11 +172,11 @@ def test_a_region_of_a_picture_and_of_an_upload_is_changed(page: sync_api.Page, 
     page.locator("#region-left input").fill("0")
     sync_api.expect(page.locator("#region-preview")).to_contain_text("Box: 0 to 85 % from the left")
     page.locator("#region-go").click()
-    finish(page, "region", "Done:")
+    browsing.finish(page, "region", "Done:")
     assert [alt.split(":")[0] for alt in seen(page, "#region-result")] == ["Before", "After", "Difference"]
     said = page.locator("#region-result").inner_text()
     assert "largest change outside it 0.00" in said and said.count("Border alone: viral pneumonia") == 2
-    with zipfile.ZipFile(download(page, "#region-zip", tmp_path)) as archive:
+    with zipfile.ZipFile(browsing.download(page, "#region-zip", tmp_path)) as archive:
         assert {"source.png", "region.png", "noise-r-32/manifest.json"} <= set(archive.namelist())
 
     for name, words in (("CT_small.dcm", "modality CT"), ("RG1_UNCR.dcm", None)):
@@ -205,7 +188,7 @@ def test_a_region_of_a_picture_and_of_an_upload_is_changed(page: sync_api.Page, 
     sync_api.expect(page.locator("#region-preview")).to_contain_text("RG1_UNCR.dcm, 1841 x 1955 pixels")
     page.locator("#region-go").click()
     sync_api.expect(page.locator("#region-result")).to_contain_text("RG1_UNCR.dcm")
-    finish(page, "region", "Done:")
+    browsing.finish(page, "region", "Done:")
 
 
 def test_a_balanced_set_is_made_and_every_page_fits_a_phone(page: sync_api.Page, tmp_path: Path) -> None:
@@ -218,9 +201,9 @@ def test_a_balanced_set_is_made_and_every_page_fits_a_phone(page: sync_api.Page,
     page.locator("#export-count input").fill("2")
     page.locator("#export-seed").get_by_role("textbox").fill("70")
     page.locator("#export-go").click()
-    assert "6 pictures" in finish(page, "export", "Done:")
+    assert "6 pictures" in browsing.finish(page, "export", "Done:")
     assert len(seen(page, "#export-shown")) == 3
-    with zipfile.ZipFile(download(page, "#export-zip", tmp_path)) as archive:
+    with zipfile.ZipFile(browsing.download(page, "#export-zip", tmp_path)) as archive:
         folders = [name.split("/")[0] for name in archive.namelist() if name.endswith(".png")]
         manifest = json.loads(archive.read("manifest.json"))
     assert sorted(folders) == sorted([*WORDS, *WORDS])

@@ -24,6 +24,7 @@ from eval import (
     summary,
     sweep,
 )  # fmt: skip
+from eval.report import SWEPT
 from eval.task import Task
 from medgen import ImageSet, MedgenError, ModelCard, data, registry
 from medgen.auc import truth_table
@@ -476,7 +477,7 @@ def published(guidances=(1.0, 2.0)):
     """The content of a pathology.json."""
     asked = {"split": "test", "guidance": 1.5, "steps": 16, "classifiers": {JUDGE: {"model.safetensors": "c" * 64}}}
     weights, created = {"model.safetensors": "a" * 64}, "2026-01-01T00:00:00"
-    metrics = {name: dict(MEAN) for name in board.METRICS}
+    metrics = {name: dict(MEAN) for name in SWEPT}
     parts = {
         "adherence": {"settings": {**asked, "n": 500, "real_sha256": {}}, "items": {"normal": {
             "cohort": "kermany_cxr_128", "classifier": JUDGE, "generated": AUC, "generated_border": AUC,

@@ -16,6 +16,9 @@ from medgen.volume_sets import VOLUMES
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIMIT_MB = 200
+ROUGH_VOLUMES = {"ixi_brain_64": 0.3, "hippo_48": 0.45}
+"""Mean step along z over the standard deviation. Real volumes of all splits, one by one: 0.059 to 0.083 and 0.271 to
+0.446. Models, seeds 0 and 1: vae 0.056, ldm 0.056, gan 0.268 (its lattice); 0.243, 0.258, 0.372. Noise: 1.16."""
 
 
 def test_ci_runs_the_commands_of_the_readme():
@@ -70,7 +73,7 @@ def test_a_committed_model_is_whole_and_what_its_card_says(name):
     unit = images.unit_range()
     assert unit.std() > 0.05
     # (of noise the ratio is 1.1, of real films 0.1, of real slices of a head, with their edges, 0.2)
-    rough = 0.4 if card.translates or len(card.shape) == 4 else 0.2
+    rough = ROUGH_VOLUMES[card.data] if len(card.shape) == 4 else 0.4 if card.translates else 0.2
     assert abs(unit[..., 1:] - unit[..., :-1]).mean() < rough * unit.std()
 
 
@@ -95,7 +98,7 @@ def test_gan_and_diffusion_can_be_shown_side_by_side():
 def test_committed_reports_belong_to_the_committed_weights():
     frame = board.rows()
     assert not frame["problem"].any(), frame[["model", "problem"]].to_string()
-    measured = set(frame.loc[frame["fid"].notna() & (frame["family"] != board.FLOOR), "model"])
+    measured = set(frame.loc[frame["fid"].notna() & ~frame["family"].isin(board.NO_MODEL), "model"])
     found = translation_board.translations()
     assert not found.problems
     translated = found.frame[(found.frame["family"] != translation_board.BASELINE) & found.frame["ssim"].notna()]

@@ -21,7 +21,7 @@ import medgen
 from medgen import ImageSet
 from medgen.conditions import Conditions
 from medgen.data import DATASETS, real
-from medgen.diffusion import FoldedUNet
+from medgen.diffusion_networks import FoldedUNet
 from medgen.errors import MedgenError
 from medgen.gan import build as build_gan
 from medgen.stylegan import StyleGenerator
@@ -205,7 +205,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_losses_stay(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(self, scaled, level, told)
 
-    monkeypatch.setattr("medgen.diffusion.FoldedUNet.forward", small_memory)
+    monkeypatch.setattr("medgen.diffusion_networks.FoldedUNet.forward", small_memory)
     halved = losses(train_diffusion("--images", 32, "--batch", 8, "--find-batch-size", out="tight"))
     assert sizes[:3] == [8, 4, 2]
     np.testing.assert_allclose(halved, whole, rtol=1e-4)

@@ -64,23 +64,6 @@ def upload(page: sync_api.Page, button: str, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-def download(page: sync_api.Page, button: str, folder: Path) -> Path:
-    sync_api.expect(page.locator(button)).to_be_enabled()
-    with page.expect_download() as waiting:
-        page.locator(button).click()
-    saved = folder / waiting.value.suggested_filename
-    waiting.value.save_as(saved)
-    return saved
-
-
-def finish(page: sync_api.Page, run: str, word: str) -> str:
-    """Waits until the status of `run` says `word` and it can be started again; returns the status."""
-    status = page.locator(f"#{run}-status")
-    sync_api.expect(status).to_contain_text(word)
-    sync_api.expect(page.locator(f"#{run}-go")).to_be_enabled()
-    return status.inner_text()
-
-
 def next_radio(page: sync_api.Page) -> None:
     """Chooses the next button by keyboard; each of gradio's is a group of its own, so that arrow keys do nothing."""
     page.keyboard.press("Tab")
@@ -124,7 +107,7 @@ def test_a_head_of_1_mm_goes_from_upload_to_download(page: sync_api.Page, tmp_pa
 
     page.locator("#translate-go").focus()
     page.keyboard.press("Enter")
-    assert "5 pictures" in finish(page, "translate", "Done:")
+    assert "5 pictures" in browsing.finish(page, "translate", "Done:")
     alts = seen(page, "#translate-result", 4)
     assert alts[1:3] == [f"result of {name}-t1-t2-256, axial slice 96, synthetic" for name in ("pix2pix", "diffusion")]
     said = page.locator("#translate-result").inner_text()
@@ -139,7 +122,7 @@ def test_a_head_of_1_mm_goes_from_upload_to_download(page: sync_api.Page, tmp_pa
     next_radio(page)
     sync_api.expect(page.locator("#translate-result")).to_contain_text("Result less truth")
 
-    with zipfile.ZipFile(download(page, "#translate-zip", tmp_path)) as archive:
+    with zipfile.ZipFile(browsing.download(page, "#translate-zip", tmp_path)) as archive:
         scores = list(csv.DictReader(io.TextIOWrapper(archive.open("scores.csv"), "utf-8")))
         assert "pix2pix-t1-t2-256/manifest.json" in archive.namelist()
     assert [row["picture"] for row in scores] == ["first", "first", "mean of 4"]
@@ -148,16 +131,16 @@ def test_a_head_of_1_mm_goes_from_upload_to_download(page: sync_api.Page, tmp_pa
     page.locator("#translate-whole input").click()
     page.get_by_role("option", name="Pix2Pix").click()
     page.locator("#translate-whole-go").click()
-    assert "181 slices" in finish(page, "translate-whole", "Done:")
+    assert "181 slices" in browsing.finish(page, "translate-whole", "Done:")
     sync_api.expect(page.locator("#translate-whole-said")).to_contain_text("181 x 217 x 181 voxels on the grid of")
-    saved = download(page, "#translate-nifti", tmp_path)
+    saved = browsing.download(page, "#translate-nifti", tmp_path)
     made = nib.load(saved)
     assert made.shape == (181, 217, 181) and bytes(made.header["descrip"]).startswith(b"SYNTHETIC MR")
     np.testing.assert_allclose(made.affine, volume.affine, atol=1e-4)
     low, high = np.percentile(volume.array, (0.5, 99.5))
     expected = (np.clip(volume.array, low, high) - low) / (high - low) * 255
     assert np.abs(read_volume(saved).array - expected).max() <= 0.51, "the fake copies: every voxel is where it was"
-    assert download(page, "#translate-json", tmp_path).read_text().startswith("{")
+    assert browsing.download(page, "#translate-json", tmp_path).read_text().startswith("{")
 
 
 def test_an_example_with_its_truth_ct_presets_stop_and_a_phone(page: sync_api.Page) -> None:
@@ -168,7 +151,7 @@ def test_an_example_with_its_truth_ct_presets_stop_and_a_phone(page: sync_api.Pa
     sync_api.expect(page.locator("#translate-truth-said")).to_contain_text("comes with the example")
     assert seen(page, "#translate-preview", 1) == ["axial slice 90 of Drawn head"]
     page.locator("#translate-go").click()
-    finish(page, "translate", "Done:")
+    browsing.finish(page, "translate", "Done:")
     seen(page, "#translate-result", 3)
     sync_api.expect(page.locator("#translate-result")).to_contain_text("in HU, data range 3000")
     before = page.locator("#translate-result img").nth(1).get_attribute("src")
@@ -183,7 +166,7 @@ def test_an_example_with_its_truth_ct_presets_stop_and_a_phone(page: sync_api.Pa
     sync_api.expect(page.locator("#translate-whole-status")).to_contain_text(re.compile(r"slice [1-9]\d* of 181"))
     pressed = time.monotonic()
     page.locator("#translate-whole-stop").click()
-    assert "of 181 slices" in finish(page, "translate-whole", "Stopped")
+    assert "of 181 slices" in browsing.finish(page, "translate-whole", "Stopped")
     assert time.monotonic() - pressed < 5.0 * browsing.PATIENCE
     sync_api.expect(page.locator("#translate-nifti")).to_be_disabled()
 

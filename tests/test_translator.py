@@ -388,7 +388,7 @@ def test_hounsfield_units_enter_by_the_window_of_the_model_and_leave_as_hounsfie
     narrow = ImageSet(hu, "CT", "HU", (0.0, 80.0))
     seen = entrance(Request(seeds=(0,), source=narrow), model.card)
     expected = 2.0 * (np.clip(hu, -1024, 1976) + 1024) / 3000 - 1.0
-    np.testing.assert_allclose(seen.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
     made = model.sample(Request(seeds=(0,), source=narrow))
     # all weights zero: the middle of the window
     np.testing.assert_allclose(made.pixels, 476.0, atol=1e-3)

@@ -42,11 +42,18 @@ def show(page: sync_api.Page, name: str, title: str) -> list[sync_api.Locator]:
     page.get_by_role("button", name=name, exact=True).click()
     sync_api.expect(page.locator("#viewer .said").first).to_contain_text(title)
     sync_api.expect(page.locator("#viewer canvas").first).to_have_attribute("aria-label", re.compile("slice"))
+    drawn(page)
     return page.locator("#viewer canvas").all()
+
+
+def drawn(page: sync_api.Page) -> None:
+    """Waits until what was asked is drawn: the viewer draws once a frame, and a busy machine may be late for one."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
 
 def readout(page: sync_api.Page, index: int = 0) -> tuple[np.ndarray, tuple[int, ...], float]:
     """What stands below the pictures: mm, voxel of the file, value."""
+    drawn(page)
     text = page.locator("#viewer .readout").nth(index).inner_text().replace("−", "-")
     found = re.fullmatch(r"x (\S+), y (\S+), z (\S+) mm · voxel (\S+), (\S+), (\S+) · (\S+) (au|HU)", text)
     assert found, text
@@ -64,7 +71,14 @@ def agrees(page: sync_api.Page, file: Path, index: int = 0) -> None:
 
 
 def number(canvas: sync_api.Locator) -> int:
+    drawn(canvas.page)
     return int(re.search(r"slice (\d+) of", canvas.get_attribute("aria-label") or "")[1])
+
+
+def shine(canvas: sync_api.Locator) -> list[float]:
+    """Where the bright pixels lie, and their share."""
+    drawn(canvas.page)
+    return canvas.evaluate(BRIGHT)
 
 
 def test_letters_keys_wheel_and_click_agree_with_nibabel(page: sync_api.Page, folder: Path) -> None:
@@ -114,7 +128,7 @@ def test_left_front_and_top_are_where_their_letters_are(page: sync_api.Page) -> 
     canvases = show(page, "corner", "corner")
     for plane, index in (("Axial", 32), ("Coronal", 32), ("Sagittal", 7)):
         page.locator(f"#viewer input[aria-label={plane}]").fill(str(index))
-    places = [canvas.evaluate(BRIGHT) for canvas in canvases]
+    places = [shine(canvas) for canvas in canvases]
     for (x, y, share), right in zip(places, (True, True, False), strict=True):
         assert share > 0.05 and y < 0.4 and (x > 0.6) == right and not 0.4 < x < 0.6
     canvases = show(page, "unknown", "unknown")
@@ -131,13 +145,13 @@ def test_windows_by_preset_number_and_right_button(page: sync_api.Page) -> None:
         "bone 2000/500: -500 to 1500",
         "lung 1500/-600: -1350 to 150",
     ]
-    bright = canvas.evaluate(BRIGHT)[2]
+    bright = shine(canvas)[2]
     select.select_option("1")
     assert (width.input_value(), level.input_value()) == ("2000", "500")
-    assert canvas.evaluate(BRIGHT)[2] < bright, "in the bone window grey matter is dark"
+    assert shine(canvas)[2] < bright, "in the bone window grey matter is dark"
     width.fill("10")
     level.fill("-100")
-    assert select.input_value() == "-1" and canvas.evaluate(BRIGHT)[2] > 0.4, "by hand: all tissue is white"
+    assert select.input_value() == "-1" and shine(canvas)[2] > 0.4, "by hand: all tissue is white"
     width.fill("-3")
     assert width.evaluate("field => !field.validity.valid")
     level.focus()
@@ -193,7 +207,7 @@ def test_a_slice_of_a_head_of_1_mm_within_30_ms_and_on_a_phone(page: sync_api.Pa
     assert "slice 94 of 0 to 188" in canvases[0].get_attribute("aria-label")
     median = page.evaluate(MEDIAN_MS)
     print(f"slider to slice: {median:.1f} ms")
-    assert median < 30 * browsing.PATIENCE
+    assert median < 30  # 1.3 with 16 processes waiting for 2 cores: no patience is needed
     canvases[1].focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("ArrowRight")  # the slider of the plane, by keyboard

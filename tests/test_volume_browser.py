@@ -56,17 +56,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
 def press(page: sync_api.Page, words: str) -> None:
     """Generates, and waits until the status says `words`."""
     page.locator("#volume-go").click()
-    sync_api.expect(page.locator("#volume-status")).to_contain_text(words)
-    sync_api.expect(page.locator("#volume-go")).to_be_enabled()
-
-
-def download(page: sync_api.Page, button: str, folder: Path) -> Path:
-    sync_api.expect(page.locator(button)).to_be_enabled()
-    with page.expect_download() as waiting:
-        page.locator(button).click()
-    saved = folder / waiting.value.suggested_filename
-    waiting.value.save_as(saved)
-    return saved
+    browsing.finish(page, "volume", words)
 
 
 def canvases(page: sync_api.Page, count: int) -> list[str]:
@@ -98,11 +88,11 @@ def test_generate_compare_download_and_remake(
     monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(checkpoints))
     monkeypatch.setitem(registry.FAMILIES, "fake-volume", "volume_fakes")
     expected = medgen.load("ldm-hippo-48").sample(Request((3,), quantity=700.0)).pixels[0, 0]
-    image = nib.load(download(page, "#volume-nifti-third", tmp_path))
+    image = nib.load(browsing.download(page, "#volume-nifti-third", tmp_path))
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), expected)
     assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
     assert bytes(image.header["descrip"]).startswith(b"SYNTHETIC")
-    saved = download(page, "#volume-zip", tmp_path)
+    saved = browsing.download(page, "#volume-zip", tmp_path)
     with zipfile.ZipFile(saved) as archive:
         assert sum(name.endswith(".nii.gz") for name in archive.namelist()) == 6
         assert json.loads(archive.read("gan-hippo-48/manifest.json"))["request"]["quantity"] == 700.0

@@ -9,7 +9,7 @@ import torch
 import medgen
 from medgen import MedgenError, Request, weights
 from medgen.card import ModelCard
-from medgen.diffusion import dct_matrix
+from medgen.denoiser import dct_matrix
 from medgen.generator import Stopped
 from medgen.volume_models import build, told
 from medgen.volume_networks import LatentGaussian, LatentUNet, VolumeAutoencoder, fold, unfold
@@ -133,10 +133,10 @@ def test_a_stop_is_heard(model):
 def test_a_black_background_is_exactly_black(place):
     name = save_model(place, "gan")
     model = medgen.load(name)
-    grey = model._images(torch.full((1, 1, *SHAPE), -0.99), Request((0,)))
+    grey = model._images(np.full((1, 1, *SHAPE), -0.99, np.float32), Request((0,)))
     assert grey.pixels.max() > 1.0
     model.card.net["black"] = True
-    assert model._images(torch.full((1, 1, *SHAPE), -0.99), Request((0,))).pixels.max() == 0.0
+    assert model._images(np.full((1, 1, *SHAPE), -0.99, np.float32), Request((0,))).pixels.max() == 0.0
 
 
 def test_a_card_without_spacing_says_what_it_lacks(place):

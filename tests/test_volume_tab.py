@@ -444,6 +444,29 @@ def test_what_is_no_volume_is_refused_in_one_sentence_that_names_the_file(
     assert said.startswith("scan.nii.gz ") and "\n" not in said and str(tmp_path) not in said
 
 
+def memory_mb(line: str) -> float:
+    """Of this process: VmRSS now, VmHWM the most since the mark was reset."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return float(status.split(f"{line}:")[1].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux says how much memory was taken")
+@pytest.mark.parametrize(("sides", "filling"), [((1000, 1000, 500), 5_000), ((1000, 1000, 250), 300_000)])
+def test_a_gigabyte_that_is_only_claimed_takes_no_memory(tmp_path: Path, sides: tuple[int, ...], filling: int) -> None:
+    """The second could be true by its size: as many bytes of gzip can hold a GiB of float32."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(sides)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + np.random.default_rng(0).bytes(filling)))
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = memory_mb("VmRSS")
+    with pytest.raises(gr.Error, match=r"at most|cut short"):
+        volume_open.on_upload(str(path), "MR")
+    assert memory_mb("VmHWM") - before < 50
+
+
 @pytest.mark.parametrize("kind", ["<i8", ">i2", ">f4", "<u2", "|u1", "<f8"])
 def test_numbers_of_any_kind_are_shown_as_they_are(tmp_path: Path, kind: str) -> None:
     path = save(tmp_path / "scan.nii", kind=kind)

@@ -1,23 +1,27 @@
 """Training of volumes: every script learns, resumes to the same bits and exports a model that loads."""
 
 import json
-from dataclasses import replace
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from volume_training_fakes import SHAPE, install, made_up
 
 import medgen
-from medgen import ImageSet, MedgenError, Request, volume_sets
-from train import volume_gan, volume_ldm, volume_vae, volumes
+from medgen import MedgenError, Request, volume_sets
+from train import volume_gan, volume_ldm, volume_vae
+from train.run import Run
 from train.volume_discriminator import VolumeDiscriminator, sliced_wasserstein
 from train.volume_gan import gradient_penalty
-from train.volumes import DRAWS, planes, varied
+from train.volumes import DRAWS, cut_out, planes, varied
 
-SHAPE = (32, 24, 32)
-COUNTS = {"train": 12, "val": 3, "test": 3}
+ROOT = Path(__file__).parent.parent
+
 RARE = ["--save-every", "100000", "--validate-every", "100000", "--sample-every", "100000"]
 COMMON = [*RARE, "--precision", "no", "--cpu", "--threads", "1", "--batch", "4", "--warmup", "0"]
 SMALL = {
@@ -30,27 +34,11 @@ SMALL = {
 SCRIPTS = {"vae": volume_vae, "gan": volume_gan, "ldm": volume_ldm}
 
 
-def amounts(split):
-    return np.linspace(2400.0, 4400.0, COUNTS[split]).astype(np.float32)
-
-
-def made_up(name, split):
-    """Bright ellipsoids, the larger the more is in them; of "train" first."""
-    known = volume_sets.VOLUMES[name]
-    axes = np.meshgrid(*(np.linspace(-1.0, 1.0, side) for side in SHAPE), indexing="ij")
-    radius = np.sqrt(sum(axis**2 for axis in axes))
-    rng = np.random.default_rng(list(COUNTS).index(split))
-    pixels = [230.0 * (radius < amount / 5000.0) + rng.uniform(0.0, 20.0) for amount in amounts(split)]
-    return ImageSet(np.stack(pixels)[:, None].astype(np.float32), "MR", "au", (0.0, 255.0), known.affine)
-
-
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    for name in ("hippo_48", "ixi_brain_64"):
-        entry = replace(volume_sets.VOLUMES[name], shape=(1, *SHAPE), spacing_mm=(1.0, 1.0, 1.0))
-        monkeypatch.setitem(volume_sets.VOLUMES, name, entry)
-    monkeypatch.setattr(volumes, "volumes", made_up)
-    monkeypatch.setattr(volumes, "quantities", lambda name, split: amounts(split))
+    install(
+        lambda where, *what: (monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr)(where, *what)
+    )
     monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.chdir(tmp_path)
     AcceleratorState._reset_state()  # one process makes many runs here
@@ -128,6 +116,89 @@ def test_accumulated_passes_equal_one_large_pass(method):
     np.testing.assert_allclose(again, large, rtol=2e-3)
 
 
+def gradients(monkeypatch, method, *arguments, out):
+    """Of every update and network of a run, and how many numbers the backward passes kept in all."""
+    found, kept, update = [], [], Run.update
+
+    def noted(run, name):
+        found.append(
+            torch.cat([one.grad.flatten().clone() for one in run.modules[name].parameters() if one.grad is not None])
+        )
+        update(run, name)
+
+    monkeypatch.setattr(Run, "update", noted)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor.numel()), tensor)[1], lambda t: t):
+        train(method, "--images", 16, *arguments, out=out)
+    monkeypatch.setattr(Run, "update", update)
+    return found, sum(kept)
+
+
+@pytest.mark.parametrize("method", SCRIPTS)
+def test_checkpointing_keeps_less_and_gives_the_same_gradients(method, monkeypatch):
+    """Penalty of the GAN (a second derivative) and discriminator of the autoencoder included."""
+    ready(method)
+    plain, kept = gradients(monkeypatch, method, out="plain")
+    again, less = gradients(monkeypatch, method, "--checkpointing", out="again")
+    assert len(plain) == len(again) >= 4
+    for one, other in zip(plain, again, strict=True):
+        assert one.norm() > 0 and (one - other).norm() <= 1e-5 * one.norm()
+    assert less < 0.8 * kept
+
+
+def test_an_autoencoder_that_learned_from_cubes_makes_whole_volumes(monkeypatch):
+    sides, cut = [], volume_vae.cut_out
+    monkeypatch.setattr(volume_vae, "cut_out", lambda *a: (sides.append(cut(*a)), sides[-1])[1])
+    rows = train("vae", "--patch", 24, "--images", 80, "--rate", 3e-3, "--adversarial", 0, "--export")
+    assert {tuple(one.shape[2:]) for one in sides} == {(24, 24, 24)}
+    assert np.mean([row["l1"] for row in rows[-5:]]) < 0.9 * np.mean([row["l1"] for row in rows[:5]])
+    assert medgen.load("vae-x").sample(Request((0,))).pixels.shape == (1, 1, *SHAPE)
+    train("vae", "--patch", 24, "--images", 16, out="judged")
+
+
+def test_cubes_lie_inside_and_anywhere():
+    voxels = torch.arange(12.0).reshape(1, 1, 12, 1, 1).expand(3, 1, 12, 4, 12)
+    u = torch.tensor([[0.0, 0.5, 0.0], [0.5, 0.0, 0.9], [0.999, 0.999, 0.999]])
+    cubes = cut_out(voxels, u, 8)
+    assert cubes.shape == (3, 1, 8, 4, 8)
+    assert cubes[:, 0, 0, 0, 0].tolist() == [0.0, 2.0, 4.0]
+
+
+def test_the_discriminator_of_the_autoencoder_learns_alone_before_it_is_heard(monkeypatch):
+    heard, term = [], volume_vae.adversarial
+    monkeypatch.setattr(volume_vae, "adversarial", lambda run, *a: (heard.append(run.seen), term(run, *a))[1])
+    rows = train("vae", "--images", 24)
+    assert [row["real"] != 0.0 for row in rows] == [False, False, True, True, True, True], "from volume 8 on"
+    assert heard == [12, 16, 20]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "lowest"),
+    [("gan", [], "4x3x4"), ("ldm", [], "4x3x4"), ("vae", ["--patch", 8, "--adversarial", 0], "2x2x2")],
+)
+def test_networks_whose_gradients_torch_gets_wrong_in_bfloat16_are_refused(method, arguments, lowest):
+    ready(method)
+    AcceleratorState._reset_state()  # of another precision
+    with pytest.raises(MedgenError, match=f"{lowest} voxels.*--precision no"):
+        train(method, "--images", 4, "--precision", "bf16", *arguments)
+    assert not Path("run/config.json").exists()
+
+
+@pytest.mark.skipif(not os.environ.get("MEDGEN_SLOW"), reason="two more processes: set MEDGEN_SLOW=1")
+def test_two_processes_train_to_the_losses_of_one_with_the_doubled_batch():
+    """Tolerance: 1e-3 relative over 6 updates; sums run in another order."""
+    one = train("vae", "--images", 24, out="one")
+    flags = [*COMMON, *SMALL["vae"], "--name", "x", "--images", "24", "--batch", "2", "--out", "two"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "tests" / "volume_training_fakes.py"), *flags], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("l1", "edge", "kl"):
+        np.testing.assert_allclose([row[name] for row in log("two")], [row[name] for row in one], rtol=1e-3)
+
+
 def test_the_autoencoder_learns_and_states_how_well_held_out_volumes_come_back():
     rows = train("vae", "--images", 200, "--adversarial", 0, "--rate", 3e-3, "--export")
     assert np.mean([row["l1"] for row in rows[-5:]]) < 0.7 * np.mean([row["l1"] for row in rows[:5]])
@@ -196,6 +267,9 @@ def test_brains_are_asked_for_nothing_and_said_to_be_mirrored(monkeypatch):
         (["--data", "kermany_cxr_128"], "no volumes"),
         (["--channels", "10", "16"], "multiples of 8"),
         (["--shift", "-1"], "--shift"),
+        (["--patch", "26"], "multiple of 4 of at least 24"),
+        (["--patch", "16"], "multiple of 4 of at least 24"),
+        (["--patch", "4", "--adversarial", "0"], "multiple of 4 of at least 8"),
     ],
 )
 def test_options_that_cannot_work_are_refused(arguments, message):
@@ -264,5 +338,7 @@ def test_gradients_in_bfloat16_are_near_those_in_float32(network):
                 out = network(voxels)
             (out[0] if isinstance(out, tuple) else out).float().square().sum().backward()
             gradients.append([weight.grad.clone() for weight in network.parameters() if weight.grad is not None])
+        # a tensor whose gradient is next to nothing beside the others' has no digits in bfloat16; unset memory is huge
+        least = max(exact.norm() for exact in gradients[0]) / 300
         for exact, rough in zip(*gradients, strict=True):
-            assert (rough - exact).norm() < 0.5 * exact.norm() + 1e-3
+            assert (rough - exact).norm() < 0.5 * exact.norm() + least

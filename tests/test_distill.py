@@ -1,0 +1,131 @@
+"""Consistency models: their sampling is exact where their answer is, and training makes them of diffusion models."""
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+import medgen
+from medgen import Request, consistency, solver
+from medgen.card import ModelCard
+from medgen.diffusion import DiffusionSampler
+from medgen.errors import MedgenError
+from medgen.region import Region
+from train import diffusion, distill
+from train.distill import DistillConfig, huber
+
+SMALL = ["--cpu", "--precision", "no", "--rarest", "1", "--batch", "8", "--warmup", "0"]
+SMALL += ["--save-every", "100000", "--validate-every", "100000", "--sample-every", "100000"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, made_up_data):
+    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state()
+    torch.set_num_threads(1)
+    net = ["--fold", "8", "--channels", "32", "64", "--attention", "0", "1", "--sample-steps", "2"]
+    diffusion.main([*SMALL, *net, "--name", "teacher", "--images", "32", "--rate", "2e-3", "--export"])
+
+
+def log(out):
+    return [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_exact_answer_of_a_gaussian_gives_the_gaussian_in_any_number_of_steps(monkeypatch, steps):
+    """The path of a point of N(mean, spread^2) keeps its place in units of the spread: the answer is linear."""
+    mean, spread = 0.2, 0.3
+
+    def exact(scaled, noise_level):
+        sigma = math.exp(4.0 * noise_level)
+        noisy = scaled / solver.c_in(sigma, 0.3)
+        clean = mean + spread / (spread**2 + sigma**2) ** 0.5 * (noisy - mean)
+        return solver.raw_output(noisy, clean, sigma, 0.3)
+
+    sampler = object.__new__(DiffusionSampler)
+    net = {"size": 16, "sigma_data": 0.3, "sampler": "consistency", "middle": [3.0, 0.6]}
+    sampler.card = ModelCard(
+        "x", "diffusion", "", "CR", "au", (-1.0, 1.0), (1, 16, 16), "", "", net=net, controls=("steps",), steps=2
+    )
+    sampler.trained = SimpleNamespace(to_pixels=lambda values: values)
+    monkeypatch.setattr(sampler, "predict", lambda scaled, level, *told: exact(scaled, level), raising=False)
+    pixels = sampler.sample(Request(tuple(range(64)), steps=steps)).pixels
+    assert pixels.mean() == pytest.approx(mean, abs=0.01)
+    assert pixels.std() == pytest.approx(spread, abs=0.02)
+
+
+def test_levels_fall_from_pure_noise_through_the_middle():
+    assert consistency.sigmas(1, 40.0, (3.0, 0.6)) == [40.0]
+    assert consistency.sigmas(2, 40.0, (3.0, 0.6)) == [40.0, 0.6]
+    four = consistency.sigmas(4, 40.0, (3.0, 0.6))
+    assert four[1] == 3.0 and four[3] == pytest.approx(0.6) and four == sorted(four, reverse=True)
+
+
+def test_the_pairs_of_noise_levels_come_closer_and_never_meet():
+    config, sigma = DistillConfig(init="x", stages=4), torch.logspace(-2, 2, 50)
+    ratios = [config.lower(sigma, done) / sigma for done in (0.0, 0.3, 0.6, 1.0)]
+    assert all((ratio >= 0).all() and (ratio < 1).all() for ratio in ratios)
+    assert all((later >= earlier).all() and (later > earlier).any() for earlier, later in pairwise(ratios))
+    assert (ratios[0][:25] == 0).all(), "near sigma 0 the first stage is that of a diffusion model"
+
+
+def test_the_loss_is_a_distance_far_away_and_a_square_near_by():
+    one = torch.ones(1, 1, 8, 8)
+    near, nearer, far, farther = (
+        float(huber(one * size, 0.03, torch.ones(1, 1, 1, 1))) for size in (1e-3, 5e-4, 10, 5)
+    )
+    assert near / nearer == pytest.approx(4, rel=0.01)
+    assert far / farther == pytest.approx(2, rel=0.01)
+    assert float(huber(one, 0.03, torch.full((1, 1, 1, 1), 2.0))) == pytest.approx(
+        float(huber(one, 0.03, torch.ones(1, 1, 1, 1))) / 2
+    )
+
+
+def test_a_student_is_a_model_like_any_other(place):
+    distill.main([*SMALL, "--init", "teacher", "--name", "student", "--images", "48", "--rate", "2e-3", "--export"])
+    model = medgen.load("student")
+    card = model.card
+    assert (card.family, card.steps, card.guidance) == ("diffusion", 2, 1.0)
+    assert card.trained["started_from"]["name"] == "teacher" and "arXiv:2406.14548" in card.paper
+    three = model.sample(Request((0, 1, 2), label="normal")).pixels
+    assert np.array_equal(model.sample(Request((2,), label="normal")).pixels[0], three[2])
+    assert np.abs(three - model.sample(Request((0, 1, 2), label="viral_pneumonia")).pixels).max() > 1e-3
+    one, two, four = (model.sample(Request((0,), steps=steps)).pixels for steps in (1, 2, 4))
+    assert np.abs(one - two).max() > 1e-3 and np.abs(two - four).max() > 1e-3
+    seen = []
+    model.sample(Request((0,), steps=4), lambda done, total, preview: seen.append((done, total, preview().pixels)))
+    assert [step[:2] for step in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert np.array_equal(seen[-1][2], four), "the last preview is the picture"
+    with pytest.raises(MedgenError, match="region"):
+        model.sample(Request((0,), region=Region.from_mask(np.ones((128, 128), bool))))
+
+
+def test_training_lowers_the_distance_of_the_same_pairs(place):
+    """Update n sees the same in every run: the teacher itself (rate 0) is a paired control."""
+    found = []
+    for rate in ("4e-3", "0"):
+        flags = ["--init", "teacher", "--name", "s", "--out", f"run-{rate}", "--images", "480", "--stages", "1"]
+        distill.main([*SMALL, *flags, "--rate", rate])
+        found.append([row["loss"] for row in log(f"run-{rate}")][-20:])
+    learned, teacher = found
+    assert np.mean(learned) < np.mean(teacher)
+    assert np.mean(np.less(learned, teacher)) > 0.8
+
+
+def test_what_cannot_be_distilled_is_one_sentence(place):
+    for arguments, words in (
+        ([], "--init must name"),
+        (["--init", "nobody"], "no model 'nobody'"),
+        (["--init", "teacher", "--middle", "1", "2"], "--middle"),
+        (["--init", "teacher", "--stages", "0"], "--stages"),
+    ):
+        with pytest.raises(MedgenError, match=words):
+            distill.main([*SMALL, "--name", "s", "--images", "8", *arguments])
