@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -117,6 +117,20 @@ def finish(page: Page, run: str, word: str) -> str:
     expect(status).to_contain_text(word)
     expect(page.locator(f"#{run}-go")).to_be_enabled()
     return status.inner_text()
+
+
+def refused(field: Locator, words: str, press: Callable[[], None]) -> None:
+    """Calls `press` until `field` says `words`: a page that has only just drawn a field may clear what it says."""
+    from playwright.sync_api import expect
+
+    for patience in (0.2, 0.2, 1.0):
+        press()
+        try:
+            expect(field).to_contain_text(words, timeout=20_000 * PATIENCE * patience)
+            return
+        except AssertionError:
+            if patience == 1.0:
+                raise
 
 
 def download(page: Page, button: str, folder: Path) -> Path:

@@ -214,10 +214,12 @@ def test_a_bad_seed_turns_its_field_red_and_the_keyboard_alone_can_put_it_right(
     seed = page.locator("#seed textarea, #seed input")
     seed.fill("minus one")
     sync_api.expect(page.locator("#generate")).to_be_enabled()
-    page.wait_for_timeout(300)  # what the page still had to do with the field is done
-    page.locator("#generate").focus()
-    page.keyboard.press("Enter")
-    sync_api.expect(page.locator("#seed")).to_contain_text("Give a whole number such as 0")
+
+    def press() -> None:
+        page.locator("#generate").focus()
+        page.keyboard.press("Enter")
+
+    browsing.refused(page.locator("#seed"), "Give a whole number such as 0", press)
     sync_api.expect(page.locator("#status")).to_contain_text("Choose models")
     seed.focus()
     page.keyboard.press("Control+a")

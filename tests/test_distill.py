@@ -19,6 +19,7 @@ from medgen.errors import MedgenError
 from medgen.region import Region
 from train import diffusion, distill
 from train.distill import DistillConfig, huber
+from train.distill_game import Game
 
 SMALL = ["--cpu", "--precision", "no", "--rarest", "1", "--batch", "8", "--warmup", "0"]
 SMALL += ["--save-every", "100000", "--validate-every", "100000", "--sample-every", "100000"]
@@ -118,6 +119,46 @@ def test_training_lowers_the_distance_of_the_same_pairs(place):
     learned, teacher = found
     assert np.mean(learned) < np.mean(teacher)
     assert np.mean(np.less(learned, teacher)) > 0.8
+
+
+def test_the_game_draws_as_the_sampler_does_and_learns_through_the_last_step_alone():
+    """Of four pictures two are of one step and two of two; an answer that adds shows what each has gone through."""
+    asked = []
+    weight = torch.ones((), requires_grad=True)
+
+    def answer(noisy, sigma, told):
+        asked.append((len(noisy), float(sigma[0, 0, 0, 0]), torch.is_grad_enabled()))
+        return weight * noisy
+
+    game = Game(None, None, 1.0, 0, (40.0, 0.6), True)
+    normal = torch.randn(4, 2, 1, 2, 2)
+    drawn = game.drawn(answer, normal, torch.zeros(4, 3))
+    assert asked == [(2, 40.0, True), (2, pytest.approx(40.0), False), (2, pytest.approx(0.6), True)]
+    assert torch.allclose(drawn[:2], 40 * normal[:2, 0])
+    assert torch.allclose(drawn[2:], 40 * normal[2:, 0] + 0.6 * normal[2:, 1])
+    (slope,) = torch.autograd.grad(drawn.sum(), weight)
+    assert float(slope) == pytest.approx(float(drawn.detach().sum()), rel=1e-5), "each once by the weight, not squared"
+
+
+def test_the_student_hears_the_discriminator_only_after_it_has_learned_alone(place):
+    """Until then every loss is that of the run without it; afterwards none is."""
+    found = {}
+    for name, more in (("plain", []), ("judged", ["--adversarial", "1", "--adversarial-alone", "24"])):
+        distill.main([*SMALL, "--init", "teacher", "--name", name, "--images", "56", "--rate", "2e-3", *more])
+        found[name] = log(f"runs/{name}")
+    same = [a["loss"] == b["loss"] for a, b in zip(found["plain"], found["judged"], strict=True)]
+    assert same == [True] * 4 + [False] * 3, "update 3 is the first whose gradient differs"
+    assert [row["generator"] > 0 for row in found["judged"]] == [False] * 3 + [True] * 4
+    assert found["judged"][-1]["discriminator"] < found["judged"][0]["discriminator"]
+
+
+def test_a_judged_student_killed_and_resumed_equals_the_uninterrupted_one(place):
+    flags = ["--init", "teacher", "--name", "s", "--images", "40", "--adversarial", "1", "--adversarial-alone", "8"]
+    distill.main([*SMALL, *flags, "--out", "whole"])
+    distill.main([*SMALL, *flags, "--out", "cut", "--minutes", "1e-6"])
+    AcceleratorState._reset_state()
+    distill.main(["--resume", "--out", "cut", "--minutes", "0"])
+    assert log("cut") == log("whole")
 
 
 def test_what_cannot_be_distilled_is_one_sentence(place):

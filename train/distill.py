@@ -6,6 +6,8 @@ python -m train.distill --init ddpm-cxr-128 --data kermany_cxr_128 --name ect-cx
 |---|---|
 | sigma, lower | t, r: two noise levels on one path |
 | stage | a: the levels come closer, 1 - r/t = n(t) / 2^a |
+
+`--adversarial 1` adds a discriminator (`train/distill_game.py`), as consistency trajectory models have one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from medgen.errors import MedgenError
 from train import autoencoders, memory, warm
 from train.config import ConditionalConfig, option, parse
 from train.data import Split, hidden
+from train.distill_game import Game
 from train.export import export
 from train.launch import start
 from train.run import Run
@@ -38,6 +41,8 @@ class DistillConfig(ConditionalConfig):
     sharpness: float = option(8.0, "how much further apart they are near sigma 0; k in the paper")
     huber: float = option(0.03, "where the loss turns from squares to distances, in units of one pixel; c in the paper")
     middle: tuple[float, ...] = option((3.0, 0.6), "highest and lowest noise level after the first step")
+    adversarial: float = option(0.0, "share of the gradient that comes from a discriminator, in units of the rest")
+    adversarial_alone: int = option(1_000, "images that the discriminator learns before the student hears it")
     sample_steps: int = option(2, "default steps of the exported model, and of the sample grids")
 
     def validated(self) -> None:
@@ -90,6 +95,11 @@ def train(config: DistillConfig) -> Run:
     warm.start_from(network, old, split.columns, run)
     optimizer = torch.optim.AdamW(autoencoders.trainable(network), weight_decay=0.0, fused=True)
     run.track("network", network, optimizer, average=True)
+    sigmas = consistency.sigmas(config.sample_steps, network.levels.sigma_max, config.middle)
+    game = None
+    if config.adversarial > 0:
+        game = Game.begin(run, config.adversarial, config.adversarial_alone, sigmas, pixels=inner is None)
+    last = network.unet.conv_out.weight
     scheduler: Any = network.scheduler()
 
     def answer(noisy: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
@@ -107,6 +117,7 @@ def train(config: DistillConfig) -> Run:
         lower = config.lower(sigma, step / run.total)
         u = torch.rand(update, 1 + len(groups), generator=random, device=where)
         total = torch.zeros((), device=where)
+        logs: dict[str, Tensor] = {}
         for batch in run.batches(step):
             part, clean = batch.part, batch.pixels
             told = hidden(batch.conditions, groups, u[part], *dropouts)
@@ -115,16 +126,20 @@ def train(config: DistillConfig) -> Run:
                 nearer = torch.where(lower[part] > 0, nearer, clean)  # at sigma 0 the answer is the picture
             found = answer(clean + sigma[part] * noise[part], sigma[part], told)
             loss = huber(found - nearer, config.huber, sigma[part] - lower[part])
-            run.backward(loss)
             total += loss.detach() / config.accumulate
+            theirs = None if game is None else game.loss(answer, batch, told, step, loss, last, logs)
+            run.backward(loss if theirs is None else loss + theirs)
         run.update("network")
-        run.log(loss=total)
+        if game is not None:
+            game.update(logs)
+        run.log(loss=total, **logs)
 
     if config.export and not config.dry_run and run.main and run.step > 0:
         export(
             run, "network", family="diffusion", net=net, sample=sample, inner=inner, old=old,
-            title="Consistency (ECT)", controls=("steps", "guidance", "towards"), steps=config.sample_steps,
-            guidance=1.0, paper="arXiv:2406.14548, arXiv:2303.01469",
+            title="Consistency (ECT)" if game is None else "Consistency, adversarial",
+            controls=("steps", "guidance", "towards"), steps=config.sample_steps, guidance=1.0,
+            paper="arXiv:2406.14548, arXiv:2303.01469" + ("" if game is None else ", arXiv:2310.02279"),
         )  # fmt: skip
     return run
 

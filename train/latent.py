@@ -18,6 +18,7 @@ from medgen.autoencoder import FACTOR, build
 from medgen.errors import MedgenError
 from medgen.perceptual import Perceptual
 from train import autoencoders, memory
+from train.adversarial import share_of
 from train.config import Config, option, parse
 from train.data import Split
 from train.discriminators import PatchDiscriminator
@@ -186,18 +187,12 @@ def quality(network: Any, split: Split, device: torch.device) -> dict[str, float
 def adversarial(
     run: Run, discriminator: nn.Module, rest: Tensor, decoded: Tensor, last: Tensor, weight: float
 ) -> Tensor:
-    """The decoder's share of the game, scaled to `weight` times the gradient of the other terms.
-
-    Both gradients are taken at the weights of the last layer (VQGAN, arXiv:2012.09841, equation 7). Taken at the
-    pixels, the scale let a coherent push on the brightness through: the reconstruction was lost within 500 images.
-    """
+    """The decoder's share of the game, scaled to `weight` times the gradient of the other terms."""
     discriminator.requires_grad_(False)
     with run.accelerator.autocast():
         score = -discriminator(decoded).float().mean()
     discriminator.requires_grad_(True)
-    (ours,) = torch.autograd.grad(rest, last, retain_graph=True)
-    (theirs,) = torch.autograd.grad(score, last, retain_graph=True)
-    return weight * (ours.norm() / (theirs.norm() + 1e-6)).clamp(0.0, 1e4) * score
+    return share_of(rest, score, last, weight)
 
 
 def discrimination(run: Run, discriminator: nn.Module, real: Tensor, fake: Tensor, logs: dict[str, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 
 from eval.fakes import sample
 from eval.protocols import labels_for
-from medgen import registry
+from medgen import backend, registry
 from medgen.cache import cache_dir, read_arrays, write_arrays
 from medgen.card import ModelCard
 from medgen.errors import MedgenError
@@ -136,6 +136,7 @@ def _described(name: str, proportions: dict[str, float], guidance: float) -> tup
         "first_seed": FIRST_SEED,
         "steps": card.steps,
         "guidance": guidance if "guidance" in card.controls else None,
+        "runtime": backend.name(),
     }
     key = hashlib.sha256(json.dumps([request, proportions], sort_keys=True).encode()).hexdigest()
     return card, request, cache_dir() / "pools" / name / key[:16]
