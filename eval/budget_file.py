@@ -36,7 +36,7 @@ def frame(values: dict[str, Any]) -> pd.DataFrame:
     """One row a model and share.
 
     Returns:
-        Text `model`, `title`, `hardware`; float64 `share` (percent), `images_seen`, `cpu_minutes`, `seconds_per_image`,
+        Text `model`, `title`, `hardware`; float64 `share` (percent), `images_seen`, `cpu_seconds`, `seconds_per_image`,
         `n`, and `X`, `X_low`, `X_high`, `X_floor` for each of `SHOWN`.
     """
     return pd.DataFrame(
@@ -44,7 +44,7 @@ def frame(values: dict[str, Any]) -> pd.DataFrame:
             **{key: row[key] for key in ("model", "title", "hardware")},
             "share": 100.0 * row["share"],
             "images_seen": float(row["images_seen"]),
-            "cpu_minutes": number(row["cpu_seconds"]) / 60.0,
+            "cpu_seconds": number(row["cpu_seconds"]),
             "seconds_per_image": number(row["seconds_per_image"]),
             "n": float(row["n"]),
             **numbers(row["metrics"], SHOWN, {**LIMITS, "_floor": "floor"}),

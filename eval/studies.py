@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from eval import (
+    budget_file,
     collapse_file,
     compare_file,
     downstream_file,
@@ -19,7 +20,7 @@ from eval import (
     study_plots,
 )
 from eval.export import MISSING, cell, fixed, text_table
-from eval.report import METRICS
+from eval.report import METRICS, number
 from eval.result_files import files_of
 
 if TYPE_CHECKING:
@@ -184,7 +185,38 @@ def _comparison(values: dict[str, Any], space: str | None) -> Tables:
     return [(said, text_table(rows, heads))]
 
 
+def _budget(values: dict[str, Any], _: str | None) -> Tables:
+    """Each share of the budget: what every model reached by then."""
+    frame = budget_file.frame(values).sort_values(["share", "model"])
+    rows = []
+    for row in frame.to_dict("records"):
+        cells = [_limits(row, name, METRICS[name].digits) for name in budget_file.SHOWN]
+        cost = [fixed(row["share"], 0), f"{row['images_seen']:,.0f}", fixed(row["cpu_seconds"], 0)]
+        rows.append([row["model"], *cost, *cells, fixed(row["seconds_per_image"], 3), row["hardware"]])
+    heads = ["Model", "Budget, %", "Images seen", "CPU s to train", *(METRICS[one].title for one in budget_file.SHOWN)]
+    floors = {name: values["rows"][0]["metrics"][name]["floor"] for name in budget_file.SHOWN}
+    floor = ", ".join(f"{METRICS[name].title} {fixed(number(floors[name]), METRICS[name].digits)}" for name in floors)
+    said = (
+        f"{values['n']} generated against {values['n_real']} real images of {values['n_subjects']} patients of the "
+        f"{values['split']} split of {values['data']}, {values['extractor']['name']}. "
+        f"Floor, real training images: {floor}."
+    )
+    return [(said, text_table(rows, [*heads, "Seconds an image", "Trained on"]))]
+
+
 STUDIES: dict[str, Study] = {
+    "budget": Study(
+        "GAN and diffusion on one budget",
+        "The same data, the same computing time: what has a GAN learned after a tenth of it, a third, all of it, and "
+        "what has a diffusion model? One training each: the intervals are over test patients, not over trainings.",
+        "budget",
+        "python -m eval.budget --protocol brain-128 --models DIR",
+        budget_file.read,
+        "Plot",
+        lambda _: {name: METRICS[name].title for name in budget_file.SHOWN},
+        _budget,
+        study_plots.budget,
+    ),
     "selftest": Study(
         "Does a metric see a fault?",
         "Real images are damaged in known ways, a little and then more: a metric that is worth its name gets worse at "

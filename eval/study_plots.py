@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from eval import collapse_file, selftest_file
+from eval import budget_file, collapse_file, selftest_file
 from eval.plots import COLOURS, line_of, panels_of, with_one_entry_a_name
 from eval.report import METRICS
 
@@ -43,6 +43,28 @@ def collapse(values: dict[str, Any], statistic: str) -> Figure | None:
                 figure.add_hline(y=own[column].iloc[0], line={"dash": "dash", "color": "#555555"}, row=panel, col=1,
                                  annotation_text=end.replace("_", " "), annotation_position="bottom right")  # fmt: skip
     return with_one_entry_a_name(figure)
+
+
+def budget(values: dict[str, Any], metric: str) -> Figure:
+    """A metric against the computing time of the training, one line a model; dashed, what real images reach.
+
+    Args:
+        values: from `budget_file.read`.
+        metric: one of `budget_file.SHOWN`.
+    """
+    frame = budget_file.frame(values)
+    titles = frame.drop_duplicates("model").set_index("model")["title"]
+    figure = panels_of(
+        [f"{METRICS[metric].title}, {values['protocol']}"], "CPU seconds of training", METRICS[metric].title
+    )
+    for i, (name, title) in enumerate(titles.sort_index().items()):
+        line_of(figure, 1, frame[frame["model"] == name], "cpu_seconds", metric, str(title), COLOURS[i % len(COLOURS)])
+    floor = frame[f"{metric}_floor"].iloc[0]
+    if floor == floor:
+        figure.add_hline(y=floor, line={"dash": "dash", "color": "#555555"}, annotation_text="real training images",
+                         annotation_position="bottom right")  # fmt: skip
+    figure.update_xaxes(type="log")
+    return figure
 
 
 def selftest(values: dict[str, Any], metric: str) -> Figure | None:

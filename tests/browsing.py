@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,6 +29,7 @@ MARKS = [
 ]
 PATIENCE = float(os.environ.get("MEDGEN_PATIENCE") or 1.0)
 """How many times longer than on an idle machine to wait for things; raise it where other work takes the cores."""
+_ASKING: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -103,10 +105,29 @@ def watched(browser: BrowserContext) -> Iterator[Page]:
     tab.on("console", hear)
     tab.on("pageerror", lambda error: faults.append(str(error)))
     tab.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or urlsplit(request.url).scheme))
+    asking = _ASKING[tab] = set()
+    tab.on("request", lambda request: asking.add(request))
+    for over in ("requestfinished", "requestfailed"):
+        tab.on(over, lambda request: asking.discard(request))
     yield tab
     tab.close()
     assert hosts <= {"127.0.0.1", "localhost", "data", "blob"}
     assert faults == [], faults
+
+
+def settle(page: Page, seconds: float = 0.4) -> None:
+    """Waits until a page of `watched` has asked for nothing for so long: what it asks when it opens changes its fields.
+
+    A click before that may be undone by the answer.
+    """
+    end = time.monotonic() + 30 * PATIENCE
+    quiet = time.monotonic()
+    while time.monotonic() < quiet + seconds:
+        page.wait_for_timeout(50)
+        waiting = [request.url for request in _ASKING[page] if "/heartbeat/" not in request.url]
+        assert time.monotonic() < end, f"the page is still waiting for {waiting}"
+        if waiting:
+            quiet = time.monotonic()
 
 
 def finish(page: Page, run: str, word: str) -> str:

@@ -33,6 +33,7 @@ def test_the_tabs_of_the_board_are_drawn_when_opened_and_fit_a_phone(
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(address)
         page.locator("#cost .gtitle").wait_for()
+        browsing.settle(page)
         boxes = [page.locator(f"#{plot}").bounding_box() for plot in ("scatter", "cost")]
         assert all(box["width"] > 300 for box in boxes), "on a phone the plots stand below each other"
         rows = page.locator("#results").get_by_role("row")

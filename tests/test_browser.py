@@ -71,6 +71,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
         tab.goto(address)
         tab.get_by_label("Noise B").wait_for()
         sync_api.expect(tab.get_by_label("Steps")).to_be_visible()
+        browsing.settle(tab)
         yield tab
 
 
@@ -247,6 +248,8 @@ def test_the_tab_key_reaches_the_form_and_nothing_that_is_hidden(page: sync_api.
 def test_a_closed_page_gives_the_machine_back(page: sync_api.Page, browser: sync_api.BrowserContext) -> None:
     left = browser.new_page()
     left.goto(page.url)
+    left.get_by_label("Steps").wait_for()
+    page.wait_for_timeout(1_000)
     left.get_by_label("Steps").fill("1000")
     left.get_by_label("Images", exact=False).and_(left.locator("input[type=number]")).fill("64")
     press(left, "Generate")

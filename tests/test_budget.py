@@ -9,8 +9,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import medgen
+from demos import board_studies
 from eval import budget, budget_file
+from eval.studies import STUDIES
 from medgen import weights
+from medgen.atomic import write_json
 from medgen.errors import MedgenError
 from train import at, gan
 
@@ -47,6 +50,25 @@ def test_shares_are_measured_from_the_weights_of_their_time(place):
     assert set(frame["model"]) == {"g"} and frame["kid"].notna().all()
     assert (frame["kid_low"] <= frame["kid_high"]).all()
     assert "50 %" in budget_file.text(found)
+
+    *_, html, plot = board_studies.draw_study(STUDIES["budget"], None, "kid")
+    assert "Floor, real training images: FID" in html and html.count("<tr>") >= 4
+    (line,) = plot["value"].data
+    assert list(line.x) == frame["cpu_seconds"].tolist() and line.y[0] == pytest.approx(frame["kid"].iloc[0])
+    assert {shape.y0 for shape in plot["value"].layout.shapes} == {frame["kid_floor"].iloc[0]}
+
+
+def test_a_budget_makes_runs_of_unequal_length_comparable(place):
+    gan.main([*SMALL, "--keep-best", "99", "--export"])
+    card = medgen.ModelCard.read("checkpoints/g/card.json")
+    write_json(Path("checkpoints/g/card.json"), {**json.loads(Path("checkpoints/g/card.json").read_text()),
+                                                 "trained": {**card.trained, "cpu_seconds": 100}})  # fmt: skip
+    half = at.at(Path("runs/g"), 1.0, Path("half"), budget=50)
+    assert (half.trained["images_seen"], half.trained["cpu_seconds"]) == (40, 50)
+    tenth = at.at(Path("runs/g"), 0.2, Path("half"), budget=50)
+    assert (tenth.trained["images_seen"], tenth.trained["cpu_seconds"]) == (8, 10)
+    with pytest.raises(MedgenError, match="train it longer"):
+        at.at(Path("runs/g"), 1.0, Path("half"), budget=200)
 
 
 def test_what_cannot_be_compared_says_what_to_do(place, tmp_path):

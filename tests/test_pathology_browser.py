@@ -87,6 +87,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
         tab.goto(address)
         tab.get_by_role("tab", name="Chest X-ray by pathology").click()
         sync_api.expect(tab.locator("#pathology-labels").get_by_role("checkbox")).to_have_count(3)
+        browsing.settle(tab)
         yield tab
 
 

@@ -55,6 +55,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
         tab.goto(address)
         tab.get_by_role("tab", name="Translate").click()
         sync_api.expect(tab.locator("#translate-models").get_by_role("checkbox")).to_have_count(2)
+        browsing.settle(tab)
         yield tab
 
 

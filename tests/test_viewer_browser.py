@@ -34,6 +34,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
     with browsing.watched(browser) as tab:
         tab.goto(address)
         sync_api.expect(tab.locator("#viewer")).to_contain_text("Nothing is shown yet.")
+        browsing.settle(tab)
         yield tab
 
 

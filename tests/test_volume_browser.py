@@ -50,6 +50,7 @@ def page(browser: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Pa
         tab.goto(address)
         tab.get_by_role("tab", name="Volume").click()
         sync_api.expect(tab.locator("#volume-models").get_by_role("checkbox")).to_have_count(3)
+        browsing.settle(tab)
         yield tab
 
 
