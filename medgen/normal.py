@@ -61,8 +61,9 @@ def _small(words: np.random.RandomState, size: int) -> np.ndarray:
 
 def slerp(start: np.ndarray, end: np.ndarray, mix: float) -> np.ndarray:
     """The point a fraction `mix` along the great circle from `start` to `end`, float32."""
-    lengths = float(np.linalg.norm(start)) * float(np.linalg.norm(end))
-    cosine = float(np.dot(start.ravel(), end.ravel())) / lengths
+    # in float32 the cosine of two equal vectors is 1 on one CPU and a little less on another
+    first, last = start.ravel().astype(np.float64), end.ravel().astype(np.float64)
+    cosine = float(first @ last) / float(np.linalg.norm(first) * np.linalg.norm(last))
     angle = math.acos(min(max(cosine, -1.0), 1.0))
     if angle < 1e-4:
         return start + mix * (end - start)
