@@ -65,6 +65,8 @@ def on_load() -> tuple[Any, Any]:
 def chosen_at_first(found: dict[str, ModelCard]) -> list[str]:
     """A few models that may be compared: of one data set and one size, and of as many families as there are.
 
+    A model that was made of another one, as a student of its teacher, comes after the others of its turn.
+
     Of several such groups the largest, of equally large ones the first; where no two are alike, of all.
     """
     groups: dict[Any, list[str]] = {}
@@ -75,7 +77,9 @@ def chosen_at_first(found: dict[str, ModelCard]) -> list[str]:
     turns = {
         name: [found[other].family for other in group[:i]].count(found[name].family) for i, name in enumerate(group)
     }
-    few = sorted(group, key=lambda name: turns[name])[:CHOSEN_AT_FIRST]
+    made_of = {name: (found[name].trained.get("started_from") or {}).get("name") for name in group}
+    students = {name for name in group if made_of[name] in group and made_of[name] != name}
+    few = sorted(group, key=lambda name: (turns[name], name in students))[:CHOSEN_AT_FIRST]
     return [name for name in group if name in few]
 
 
