@@ -24,8 +24,9 @@ ROUGH_VOLUMES = {"ixi_brain_64": 0.3, "hippo_48": 0.45}
 def test_ci_runs_the_commands_of_the_readme():
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "pip install -r requirements.txt && python app.py" in README
-    assert "pip install -r requirements-dev.txt && python -m pytest" in README
-    for command in ("requirements.txt", "requirements-dev.txt", "python -m pytest", "ruff check", "mypy", "set -euo"):
+    test = "python -m pytest -n 2 --dist loadfile"  # serial, it takes over ten minutes
+    assert f"pip install -r requirements-dev.txt && {test}" in README
+    for command in ("requirements.txt", "requirements-dev.txt", test, "ruff check", "mypy", "set -euo"):
         assert command in ci
 
 
