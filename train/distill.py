@@ -12,6 +12,7 @@ python -m train.distill --init ddpm-cxr-128 --data kermany_cxr_128 --name ect-cx
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,7 +110,7 @@ def train(config: DistillConfig) -> Run:
             output = network(scaled, scheduler.precondition_noise(sigma.flatten()), told)
         return scheduler.precondition_outputs(noisy, output.float(), sigma)
 
-    sample, validate = samplers(run, autoencoders.split(config, "val", inner, split.columns))
+    sample, validate = samplers(run, autoencoders.split(config, "val", inner, split.columns), sigmas)
     for step in run.steps(sample, validate):
         random = run.random(step, "noise")
         noise = torch.randn(update, *split.images.shape[1:], generator=random, device=where)
@@ -158,12 +159,10 @@ def huber(difference: Tensor, unit: float, apart: Tensor) -> Tensor:
     return (distance / apart.flatten()).mean() / pixels**0.5
 
 
-def samplers(run: Run, validation: Split) -> tuple[Any, Any]:
+def samplers(run: Run, validation: Split, sigmas: Sequence[float]) -> tuple[Any, Any]:
     """Fixed-seed pictures of the averaged network, and their distance to the validation split."""
     mean: Any = run.averages["network"]
-    config: Any = run.config
     split = run.split
-    sigmas = consistency.sigmas(config.sample_steps, mean.levels.sigma_max, config.middle)
 
     @torch.no_grad()
     def pictures(number: int = 36, seed: int = 0) -> Tensor:

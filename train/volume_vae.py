@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgen.errors import MedgenError
@@ -18,7 +17,7 @@ from medgen.volume_networks import FACTOR
 from train import memory
 from train.checkpointing import recompute
 from train.config import option, parse
-from train.latent import adversarial
+from train.latent import adversarial, discrimination
 from train.launch import start
 from train.run import Run
 from train.volume_discriminator import Judge
@@ -156,15 +155,6 @@ def train(config: VaeConfig) -> Run:
             f"({config.directions} principal directions), which is blurrier than any of them.",
         )  # fmt: skip
     return run
-
-
-def discrimination(run: Run, judge: nn.Module, real: Tensor, fake: Tensor, logs: dict[str, Tensor]) -> Tensor:
-    """The discriminator's hinge loss."""
-    with run.accelerator.autocast():
-        real_score, fake_score = judge(real).float(), judge(fake).float()
-    for name, value in (("real", real_score), ("fake", fake_score)):
-        logs[name] = logs.get(name, 0) + value.detach().mean() / run.config.accumulate
-    return F.relu(1.0 - real_score).mean() + F.relu(1.0 + fake_score).mean()
 
 
 @torch.no_grad()
