@@ -9,7 +9,6 @@ Writes eval/results/comparison-PROTOCOL.json.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from eval.fakes import fakes_of
 from eval.features import EXTRACTORS, Extractor, content_hash
 from eval.protocols import PROTOCOLS, Sides, protocol, sides
 from eval.reduction import reduce, source_of
-from eval.result_files import path_of, write
 from eval.run_options import positive
 from eval.setting import ALL, extractors, fitting
-from eval.shards import Shards, shards
-from medgen import launch, provenance, registry
+from eval.sharded_study import carry_out
+from eval.shards import Shards
+from medgen import provenance, registry
 from medgen.backend import measuring
 from medgen.errors import MedgenError
 
@@ -165,16 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.names and options.out is None:
         parser.error("some models alone need --out: the file is about all of them")
 
-    def work() -> int:
-        with shards() as shared:
-            found = study(options, shared, sys.stderr.isatty() and shared.main)
-        if found is not None:
-            print(summary(found))
-            words = sys.argv[1:] if argv is None else argv
-            write(options.out or path_of("comparison", options.protocol), found, "eval.compare", words)
-        return 0
-
-    return launch.start("eval.compare", work, "Interrupted; features made so far are kept.")
+    return carry_out("eval.compare", "comparison", study, options, argv, summary)
 
 
 if __name__ == "__main__":

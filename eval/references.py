@@ -9,7 +9,6 @@ images, as many as the protocol has real ones: those that the floor is.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from eval.fakes import Fakes
 from eval.features import EXTRACTORS
 from eval.protocols import PROTOCOLS, Sides
 from eval.reduction import source_of
-from eval.result_files import path_of, write
 from eval.run_options import positive
 from eval.setting import ALL, extractors, prepare
-from eval.shards import Shards, shards
-from medgen import launch, provenance
+from eval.sharded_study import carry_out
+from eval.shards import Shards
+from medgen import provenance
 from medgen.backend import measuring
 from medgen.image import ImageSet
 
@@ -130,15 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.limit is not None and options.out is None:
         parser.error("--limit needs --out: the file is about the whole protocol")
 
-    def work() -> int:
-        with shards() as shared:
-            found = study(options, shared, sys.stderr.isatty() and shared.main)
-        if found is not None:
-            words = sys.argv[1:] if argv is None else argv
-            write(options.out or path_of("references", options.protocol), found, "eval.references", words)
-        return 0
-
-    return launch.start("eval.references", work, "Interrupted; features made so far are kept.")
+    return carry_out("eval.references", "references", study, options, argv)
 
 
 if __name__ == "__main__":
