@@ -59,6 +59,19 @@ def browser(tmp_path_factory):
         yield context
 
 
+@pytest.fixture
+def training_place(tmp_path, monkeypatch, made_up_data):
+    """An empty folder to train in, in this process and on one thread: made-up data, and checkpoints of its own."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
+    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state()  # one process makes many runs, each with its own precision
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def made_up_data(tmp_path_factory):
     """A folder for MEDGEN_DATA: `children` as kermany_cxr_128.zip and `adults` as nih_cxr_128.zip."""

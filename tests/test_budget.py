@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import medgen
@@ -22,13 +21,8 @@ SMALL += ["--cpu", "--batch", "8", "--images", "80", "--validate-every", "8", "-
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, made_up_data):
-    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
-    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
+def place(training_place, monkeypatch, tmp_path):
     monkeypatch.setenv("MEDGEN_RESULTS", str(tmp_path / "results"))
-    monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()
-    torch.set_num_threads(1)
 
 
 def test_shares_are_measured_from_the_weights_of_their_time(place):

@@ -26,12 +26,7 @@ SMALL += ["--save-every", "100000", "--validate-every", "100000", "--sample-ever
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, made_up_data):
-    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
-    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()
-    torch.set_num_threads(1)
+def place(training_place):
     net = ["--fold", "8", "--channels", "32", "64", "--attention", "0", "1", "--sample-steps", "2"]
     diffusion.main([*SMALL, *net, "--name", "teacher", "--images", "32", "--rate", "2e-3", "--export"])
 

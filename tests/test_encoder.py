@@ -33,12 +33,8 @@ NET = {"channels": [4, 8], "dim": 16}
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch, made_up_data):
-    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
-    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()
-    torch.set_num_threads(1)
+def place(training_place):
+    """See `training_place`."""
 
 
 @pytest.fixture(scope="module")

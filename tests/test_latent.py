@@ -29,12 +29,8 @@ RARE = ["--save-every", "100000", "--validate-every", "100000", "--sample-every"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, made_up_data):
-    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
-    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()  # one process makes many runs here
-    torch.set_num_threads(1)
+def place(training_place):
+    """See `training_place`."""
 
 
 def train_autoencoder(*arguments, out="runs/ae"):

@@ -44,13 +44,8 @@ RARE = ["--save-every", "100000", "--validate-every", "100000", "--sample-every"
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch, made_up_data):
-    monkeypatch.setenv("MEDGEN_DATA", str(made_up_data))
-    monkeypatch.setenv("MEDGEN_CHECKPOINTS", str(tmp_path / "checkpoints"))
+def place(training_place, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()  # one process makes many runs here, each with its own precision
-    torch.set_num_threads(1)
 
 
 def train_diffusion(*arguments, out="run"):
